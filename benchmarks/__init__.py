@@ -1,0 +1,1 @@
+"""Timings against peers, each as a ratio within one run: `python -m benchmarks`."""

@@ -1,0 +1,32 @@
+"""minigrad: a reverse-mode autodiff micro-engine for NumPy.
+
+Write each stage's local derivative once, in plain NumPy; the same rule then
+differentiates, explains, checks, compiles and scales your network.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+
+from . import errors, nn, ops, optim
+from .errors import MinigradError
+from .functional import grad, value_and_grad, vjp
+from .op import OPS, PUBLIC, Op
+from .serialize import load, save
+from .tensor import Tensor, debug, define, enable_grad, no_grad, tensor
+
+__version__ = "0.1.0"
+
+linalg = types.ModuleType("minigrad.linalg", "Matrix decompositions, by the Array API's names.")
+sys.modules[linalg.__name__] = linalg  # so that `from minigrad.linalg import eigh` works
+
+for _name, _function in PUBLIC.items():
+    _space, _, _last = _name.rpartition(".")
+    setattr(linalg if _space else sys.modules[__name__], _last, _function)
+
+# Functions that shadow a builtin (max, sum, abs ...) stay out of `from minigrad import *`.
+__all__ = [name for name in dir()
+           if not name.startswith("_") and not hasattr(builtins, name)
+           and name not in ("annotations", "builtins", "sys", "types")]  # fmt: skip

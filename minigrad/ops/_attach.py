@@ -1,0 +1,99 @@
+"""The one grid that puts operators and methods onto Tensor.
+
+Left: the name on Tensor.  Right: the public function that it calls.  Functions are looked
+up in the registry; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..op import OPS, PUBLIC, Op
+from ..tensor import Tensor, apply
+
+OPERATORS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
+    "matmul": "matmul", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or",
+}  # fmt: skip
+COMPARISONS = {
+    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+    "eq": "equal", "ne": "not_equal",
+}  # fmt: skip
+UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
+METHODS = (
+    "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
+    "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
+)  # fmt: skip
+SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too
+PROPERTIES = {"T": "permute_dims", "mT": "matrix_transpose"}
+
+
+def attach() -> None:
+    """Fill in Tensor; called once, when all families are registered."""
+    for name, public in OPERATORS.items():
+        forward, backward = _binary(public)
+        setattr(Tensor, f"__{name}__", forward)
+        setattr(Tensor, f"__r{name}__", backward)
+    for name, public in COMPARISONS.items():
+        setattr(Tensor, f"__{name}__", _binary(public)[0])
+    for name, public in UNARY.items():
+        setattr(Tensor, f"__{name}__", _unary(OPS[public]))
+    for name in METHODS:
+        setattr(Tensor, name, _method(PUBLIC[name]))
+    for name, keyword in SHAPED.items():
+        setattr(Tensor, name, _shaped(PUBLIC[name], keyword))
+    for name, public in PROPERTIES.items():
+        setattr(Tensor, name, property(_unary(OPS[public])))
+    Tensor.__getitem__ = PUBLIC["getitem"]  # type: ignore[attr-defined]
+    Tensor.__iter__ = lambda self: iter(PUBLIC["unstack"](self))  # type: ignore[attr-defined]
+
+
+def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    op = PUBLIC[public].op  # type: ignore[attr-defined]
+    if op is not OPS[public] or public == "pow":  # a public function that chooses between ops
+        function = PUBLIC[public]
+        return function, lambda self, other: function(other, self)
+
+    def forward(self: Tensor, other: Any) -> Any:
+        return apply(op, (self, other))
+
+    def backward(self: Tensor, other: Any) -> Any:
+        return apply(op, (other, self))
+
+    return forward, backward
+
+
+def _unary(op: Op) -> Callable[[Tensor], Any]:
+    def method(self: Tensor) -> Any:
+        return apply(op, (self,))
+
+    return method
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method takes by position what the function takes by keyword: ``x.sum(0)``."""
+    names = [p.name for p in inspect.signature(function).parameters.values()
+             if p.kind is p.KEYWORD_ONLY]  # fmt: skip
+    if not names:
+        return lambda self, *args: function(self, *args)
+
+    def method(self: Tensor, *args: Any, **params: Any) -> Any:
+        if args:
+            positional = inspect.signature(function).parameters
+            free = [p.name for p in positional.values() if p.kind is p.POSITIONAL_ONLY][1:]
+            params.update(zip(names, args[len(free):], strict=False))
+            return function(self, *args[: len(free)], **params)
+        return function(self, **params)
+
+    return method
+
+
+def _shaped(function: Callable[..., Any], keyword: str) -> Callable[..., Any]:
+    def method(self: Tensor, *sizes: Any, **params: Any) -> Any:
+        if sizes:
+            params[keyword] = sizes[0] if len(sizes) == 1 else sizes
+        return function(self, **params)
+
+    return method

@@ -1,0 +1,158 @@
+"""Indexing: reading elements, and its adjoint, adding cotangents where they were read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import DtypeError, IndexingError, lesson
+from ..op import declare, publish
+from ..tensor import Tensor, apply, define
+
+# An index is metadata, but for the arrays in it: those are inputs of the stage, so that a
+# replay reads them anew.  In the metadata an ARRAY stands where each of them goes.
+ARRAY = "ARRAY"
+
+
+def _fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
+    if not arrays:
+        return index
+    remaining = iter(arrays)
+    return tuple(next(remaining) if k is ARRAY else k for k in index)
+
+
+def _getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    return x[_fill(index, arrays)]
+
+
+def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, g.dtype)
+    where = _fill(index, arrays)
+    if any(np.asarray(a).dtype.kind in "iu" for a in arrays):
+        _add_at(out, where, g)  # the same element may be read twice: a fork
+    else:
+        out[where] = g
+    return out
+
+
+def _add_at(out: Any, where: tuple[Any, ...], g: Any) -> None:
+    """``np.add.at``, and for rows of a matrix (an embedding) a sorted sum, many times as fast."""
+    if len(where) == 1 and out.ndim > 1 and where[0].size > 32 and out.size:
+        rows = where[0].reshape(-1) % out.shape[0]
+        order = np.argsort(rows, kind="stable")
+        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+        flat = g.reshape(rows.size, -1)[order]
+        out.reshape(out.shape[0], -1)[rows[order][starts]] = np.add.reduceat(flat, starts, axis=0)
+    else:
+        np.add.at(out, where, g)
+
+
+def _index_samples(rng: np.random.Generator) -> Any:
+    x = rng.normal(size=(3, 4, 2))
+    rows, pairs = np.array([0, 2, 0, 1]), np.array([[1, 1], [0, 2]])
+    mask = x > 0
+    for index in ((0,), (-1,), (slice(None, None, -2),), (slice(1, 3), 0), (..., 1), (None, 2, ..., None),
+                  (), (0, 1, 1), (slice(0, 0),)):  # fmt: skip
+        yield (x,), {"index": index}
+    yield (x, rows), {"index": (ARRAY,)}
+    yield (x, pairs), {"index": (ARRAY,)}
+    yield (x, rows, rows), {"index": (ARRAY, ARRAY)}
+    yield (x, rows), {"index": (slice(None), ARRAY)}
+    yield (x, pairs), {"index": (ARRAY, slice(None), 0)}
+    yield (x, mask), {"index": (ARRAY,)}
+    yield (x, np.array([True, False, True])), {"index": (ARRAY, slice(0, 2))}
+    yield (x, np.zeros((0,), np.int64)), {"index": (ARRAY,)}
+    yield (x, rng.integers(0, 3, 50)), {"index": (ARRAY,)}
+
+
+def _refuse_index(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    x, *arrays = inputs
+    index = _fill(params["index"], arrays)
+    shown = ", ".join("array" if isinstance(k, np.ndarray) else repr(k) for k in index)
+    return IndexingError(lesson("getitem", f"index [{shown}] of an array of shape {np.shape(x)}",
+                                "integers within each axis, slices, None, ..., masks or integer "
+                                "arrays"))  # fmt: skip
+
+
+def _scatter_samples(rng: np.random.Generator) -> Any:
+    for inputs, params in _index_samples(rng):
+        if inputs[0].size:
+            y = _getitem(*inputs, **params)
+            g = rng.normal(size=np.shape(y))
+            yield (g, *inputs[1:]), {**params, "shape": inputs[0].shape}
+
+
+getitem = declare("getitem", _getitem,
+    lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
+    variadic=True, analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
+
+scatter = declare("scatter", _scatter,
+    lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
+    variadic=True, analytic=True, samples=_scatter_samples,
+    caption="zeros, with g added at [index]")  # fmt: skip
+
+
+def index_tensor(x: Any, key: Any) -> Any:
+    """``x[key]`` for every index that NumPy knows; tensors in `key` are constants."""
+    parts = key if type(key) is tuple else (key,)
+    arrays: list[Any] = []
+    template = []
+    for k in parts:
+        if isinstance(k, (list, np.ndarray, Tensor)) or isinstance(k, (bool, np.bool_)):
+            array = k if isinstance(k, Tensor) else np.asarray(k)
+            if array.size == 0 and isinstance(k, list):
+                array = np.zeros(array.shape, np.intp)
+            if array.dtype.kind not in "iub":
+                raise DtypeError(lesson("getitem", f"an index of dtype {array.dtype}", "integers or booleans"))
+            arrays.append(array)
+            template.append(ARRAY)
+        else:
+            template.append(k)
+    return apply(getitem, (x, *arrays), {"index": tuple(template)})
+
+
+def _refuse_take(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    x, indices = inputs
+    n = np.size(x) if params.get("axis") is None else np.shape(x)[params["axis"]]
+    if np.asarray(indices).dtype.kind not in "iu":
+        return DtypeError(lesson("take", f"indices of dtype {np.asarray(indices).dtype}", "integers"))
+    bad = [int(k) for k in np.reshape(indices, -1) if not -n <= k < n]
+    if bad:
+        return IndexingError(lesson("take", f"index {bad[0]} of an axis of size {n}",
+                                    f"{-n} to {n - 1}"))  # fmt: skip
+    return None
+
+
+def _take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
+    return np.take(x, indices, axis=axis)
+
+
+def _take_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int | None = None) -> Any:
+    if axis is None:
+        return np.reshape(scatter(g, indices, index=(ARRAY,), shape=(x.size,)), x.shape)
+    index = (slice(None),) * (axis % x.ndim) + (ARRAY,)
+    return scatter(g, indices, index=index, shape=x.shape)
+
+
+def _take_samples(rng: np.random.Generator) -> Any:
+    x = rng.normal(size=(3, 4))
+    yield (x, np.array([2, 0, 2])), {"axis": 0}
+    yield (x, np.array([[1, -1], [0, 1]])), {"axis": -1}
+    yield (x, np.array([5, 5, 0])), {}
+    yield (x, np.array(1)), {"axis": 0}
+    yield (x, np.zeros((0,), np.int64)), {"axis": 1}
+
+
+take = define("take", _take, _take_rule, None, analytic=True, samples=_take_samples,
+              complain=_refuse_take, numpy={np.take: {"a": "x"}},
+              caption="rows of x by number (embedding look-up)")  # fmt: skip
+
+where = define("where", lambda condition, x1, x2, /: np.where(condition, x1, x2), None,
+    lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g),
+    broadcasts=True, numpy={np.where: {}}, caption="x₁ where the condition holds, else x₂",
+    samples=lambda rng: iter([
+        ((np.array([True, False, True]), rng.normal(size=(2, 3)), rng.normal(size=(3,))), {}),
+        ((np.array([[True], [False]]), rng.normal(size=()), rng.normal(size=(2, 3))), {})]))  # fmt: skip
+
+publish("getitem", index_tensor)

@@ -1,0 +1,44 @@
+"""Chance, from a generator that the caller holds: a stage without inputs draws, the rest
+is ordinary arithmetic, so a replay draws anew and a rule sees the mask it needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, lesson
+from ..op import declare, publish
+from ..tensor import Tensor, apply, tensor
+
+
+def _dropout_mask(*, shape: tuple[int, ...], rate: float, dtype: Any, rng: np.random.Generator) -> Any:
+    keep = 1.0 - rate
+    return np.asarray((rng.random(shape) < keep).astype(dtype) / np.asarray(keep, dtype))
+
+
+dropout_mask = declare("dropout_mask", _dropout_mask, samples=lambda rng: iter(()),
+                       caption="0 with probability rate, else 1 / (1 − rate)")  # fmt: skip
+
+
+def dropout(x: Any, /, rate: float, *, rng: np.random.Generator) -> Any:
+    """Zero each element with probability `rate` and scale the others by 1 / (1 − rate).
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    rate : float
+        From 0 up to, not including, 1.
+    rng : numpy.random.Generator
+        Advanced by one draw of ``x.shape``; seed it for reproducible masks.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise ArgumentError(lesson("dropout", f"rng={rng!r}", "a numpy.random.Generator",
+                                   "write rng=np.random.default_rng(seed)"))  # fmt: skip
+    if not 0 <= rate < 1:
+        raise ArgumentError(lesson("dropout", f"rate={rate!r}", "0 <= rate < 1"))
+    x = x if isinstance(x, Tensor) else tensor(x)
+    return x * apply(dropout_mask, (), {"shape": x.shape, "rate": rate, "dtype": x.dtype, "rng": rng})
+
+
+publish("dropout", dropout)

@@ -1,0 +1,85 @@
+"""Reductions: many values to one, so the cotangent is spread back over them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..backward import cast
+from ..tensor import define
+from ._axes import Axis, axes_of, reduction_samples, refuse_axis, spread
+
+
+def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    return np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)  # np.sum without its wrapper
+
+
+sum = define("sum", _sum,  # noqa: A001
+    lambda g, y, x, *, axis=None, dtype=None, keepdims=False:
+        np.broadcast_to(spread(g, x, axis, keepdims), x.shape),
+    analytic=True, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
+    numpy={np.sum: {}})  # fmt: skip
+
+
+def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _count(shape: tuple[int, ...], axis: Axis) -> int:
+    return prod(shape[a] for a in axes_of(axis, len(shape)))
+
+
+mean = define("mean", _mean,
+    lambda g, y, x, *, axis=None, keepdims=False:
+        np.broadcast_to(spread(g, x, axis, keepdims) / (_count(x.shape, axis) or 1), x.shape),
+    analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
+    numpy={np.mean: {}})  # fmt: skip
+
+
+def _max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+def _min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Extreme values that tie share the cotangent evenly."""
+    at = x == spread(y, x, axis, keepdims)
+    ties = np.sum(at, axis=axis, keepdims=True)  # an integer: half floats cannot count far
+    return np.where(at, cast(spread(g, x, axis, keepdims) / ties, dtype=g.dtype), 0)
+
+
+max = define("max", _max, _extremum_rule, samples=reduction_samples,  # noqa: A001
+             complain=refuse_axis("max"), caption="the largest x", numpy={np.max: {}})  # fmt: skip
+min = define("min", _min, _extremum_rule, samples=reduction_samples,  # noqa: A001
+             complain=refuse_axis("min"), caption="the smallest x", numpy={np.min: {}})  # fmt: skip
+
+
+def _argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Any:
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+def _argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Any:
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+argmax = define("argmax", _argmax, complain=refuse_axis("argmax"), numpy={np.argmax: {}},
+                caption="where the largest x stands")  # fmt: skip
+argmin = define("argmin", _argmin, complain=refuse_axis("argmin"), numpy={np.argmin: {}},
+                caption="where the smallest x stands")  # fmt: skip
+
+
+def _all(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.all(x, axis=axis, keepdims=keepdims)
+
+
+def _any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.any(x, axis=axis, keepdims=keepdims)
+
+
+all = define("all", _all, complain=refuse_axis("all"), numpy={np.all: {}}, caption="every x")  # noqa: A001
+any = define("any", _any, complain=refuse_axis("any"), numpy={np.any: {}}, caption="some x")  # noqa: A001

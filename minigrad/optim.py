@@ -1,0 +1,149 @@
+"""Optimisers: each step gives every parameter a new array; PyTorch's signatures and, to
+rounding, its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, lesson
+from .tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients together so that their joint 2-norm is at most `max_norm`.
+
+    Returns
+    -------
+    float
+        The norm before.  If it is not finite, the gradients stay as they are.
+    """
+    with_grad = [p for p in parameters if p.grad is not None]
+    total = float(np.sqrt(sum(float(np.vdot(p.grad.data, p.grad.data)) for p in with_grad)))  # type: ignore[union-attr]
+    scale = max_norm / (total + 1e-6)
+    if scale < 1 and np.isfinite(total):
+        for p in with_grad:
+            p.grad = p.grad.detach() * scale  # type: ignore[union-attr]
+    return total
+
+
+class Optimizer:
+    """What optimisers share.  `state` is a tree of arrays and numbers that `mg.save` takes.
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+        Leaves that require gradients.
+    lr : float
+        Learning rate; may be assigned between steps.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+        self.params = list(params)
+        if not self.params:
+            raise ArgumentError(lesson(type(self).__name__, "no parameters", "an iterable of leaves",
+                                       "write model.parameters()"))  # fmt: skip
+        if not (np.isfinite(lr) and lr >= 0):
+            raise ArgumentError(lesson(type(self).__name__, f"lr={lr}", "a finite number, at least 0"))
+        self.lr = lr
+        self.steps = 0
+        self.memory: dict[str, list[Array]] = {}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.params:
+            p.grad = None
+
+    def step(self) -> None:
+        """Update each parameter that has a gradient."""
+        self.steps += 1
+        for k, p in enumerate(self.params):
+            if p.grad is not None:
+                new = self._updated(k, p.data, p.grad.data)
+                new.setflags(write=False)
+                p.data = new
+
+    def _updated(self, k: int, w: Array, g: Array) -> Array:
+        raise NotImplementedError
+
+    def _remembered(self, name: str, k: int) -> Array:
+        """Array `name` of parameter `k`, zeros at first; the caller changes it in place."""
+        slot = self.memory.setdefault(name, [np.zeros_like(p.data) for p in self.params])
+        return slot[k]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "lr": self.lr,
+                "memory": {name: [a.copy() for a in arrays] for name, arrays in self.memory.items()}}  # fmt: skip
+
+    @state.setter
+    def state(self, saved: dict[str, Any]) -> None:
+        self.steps, self.lr = int(saved["steps"]), float(saved["lr"])
+        self.memory = {name: [np.array(a) for a in arrays] for name, arrays in saved["memory"].items()}
+
+
+class SGD(Optimizer):
+    """``w ← w − lr · v``, ``v ← momentum · v + g``; Nesterov's look-ahead on request."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.0,
+                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ArgumentError(lesson("SGD", "nesterov=True", "momentum > 0 and dampening = 0"))
+        self.momentum, self.dampening = momentum, dampening
+        self.weight_decay, self.nesterov = weight_decay, nesterov
+
+    def _updated(self, k: int, w: Array, g: Array) -> Array:
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        if self.momentum:
+            v = self._remembered("velocity", k)
+            v *= self.momentum
+            v += g if self.steps == 1 else (1 - self.dampening) * g  # PyTorch: the first is whole
+            g = g + self.momentum * v if self.nesterov else v
+        return w - self.lr * g
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015: steps scaled by running moments of the gradient."""
+
+    decoupled = False
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:  # fmt: skip
+        super().__init__(params, lr)
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+
+    def _updated(self, k: int, w: Array, g: Array) -> Array:
+        if self.weight_decay:
+            if self.decoupled:
+                w = w * (1 - self.lr * self.weight_decay)
+            else:
+                g = g + self.weight_decay * w
+        b1, b2 = self.betas
+        m, v = self._remembered("first", k), self._remembered("second", k)
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+        root = np.sqrt(v)
+        root /= (1 - b2**self.steps) ** 0.5
+        root += self.eps
+        return w - (self.lr / (1 - b1**self.steps)) * (m / root)
+
+
+class AdamW(Adam):
+    """Adam with weight decay applied to the weights, not to the gradient (Loshchilov &
+    Hutter 2019)."""
+
+    decoupled = True
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.01) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)

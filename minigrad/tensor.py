@@ -1,0 +1,766 @@
+"""Tensor: a handle on a node; `apply`: the one place where a stage is run and recorded.
+
+Eager tape, `create_graph` and capture are the same recording.  What is attached to
+Tensor by the op families (operators, methods) stands in `ops/_attach.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import ref
+
+import numpy as np
+
+from .backward import Observer, backpropagate, pick
+from .debug import Site, check_cotangent, check_forward, check_unchanged
+from .errors import (
+    ArgumentError,
+    DtypeError,
+    GraphError,
+    MinigradError,
+    ModeError,
+    ShapeError,
+    lesson,
+)
+from .graph import NO_PARAMS, Node, canonical, newest_first, next_serial
+from .op import NUMPY, Op, declare, publish
+
+if TYPE_CHECKING:
+    from ._methods import Methods
+else:
+    Methods = object
+
+F = TypeVar("F", bound=Callable[..., Any])
+_new = object.__new__
+_ndarray = np.ndarray
+_SCALARS = frozenset((float, int, bool, complex))
+
+
+# --- modes -------------------------------------------------------------------------------
+
+
+class Mode(NamedTuple):
+    """What `apply` does besides computing; one immutable value per context."""
+
+    grad: bool = True
+    tape: list[Node] | None = None
+    debug: bool = False
+
+
+_EAGER = Mode()
+_mode: ContextVar[Mode] = ContextVar("minigrad_mode", default=_EAGER)  # noqa: B039 (immutable)
+_get_mode = _mode.get
+
+
+class _Switch:
+    """A mode change: a context manager, and a decorator that covers each resume of a
+    generator function."""
+
+    _change: dict[str, Any]
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[Mode, Mode]] = []
+
+    def __enter__(self) -> Any:
+        before = _get_mode()
+        inside = before._replace(**self._change)
+        self._stack.append((before, inside))
+        _mode.set(inside)
+        return inside.tape
+
+    def __exit__(self, *exc: object) -> None:
+        before, inside = self._stack.pop()
+        if _get_mode() is not inside:
+            raise ModeError(lesson(
+                type(self).__name__, "this block is left while another mode is active",
+                "blocks must be left in the reverse order of entering",
+                f"decorate a generator with @mg.{type(self).__name__}() instead of yielding "
+                "inside the block"))  # fmt: skip
+        _mode.set(before)
+
+    def __call__(self, function: F) -> F:
+        kind = type(self)
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def resume(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                generator = function(*args, **kwargs)
+                step: Callable[[], Any] = functools.partial(next, generator)
+                try:
+                    while True:
+                        with kind():
+                            try:
+                                item = step()
+                            except StopIteration as stop:
+                                return stop.value
+                        try:
+                            sent = yield item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:
+                            step = functools.partial(generator.throw, error)
+                        else:
+                            step = functools.partial(generator.send, sent)
+                finally:
+                    with kind():
+                        generator.close()
+
+            return resume  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with kind():
+                return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+
+class no_grad(_Switch):  # noqa: N801 (PyTorch's word)
+    """Compute without recording: ``with mg.no_grad():`` or ``@mg.no_grad()``."""
+
+    _change = {"grad": False}
+
+
+class enable_grad(_Switch):  # noqa: N801
+    """Record again inside `no_grad`."""
+
+    _change = {"grad": True}
+
+
+class debug(_Switch):  # noqa: N801
+    """Remember the line of each stage, check saved arrays, stop at the first NaN."""
+
+    _change = {"debug": True}
+
+
+class recording(_Switch):
+    """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
+    the order they ran, reverse passes included.  Capture reads this tape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._change = {"tape": []}
+
+
+def recorded_mode() -> bool:
+    """Whether what is computed now can be differentiated later."""
+    return _get_mode().grad
+
+
+# --- the one apply -----------------------------------------------------------------------
+
+
+def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> Any:
+    """Run a stage and, where a gradient or a tape asks for it, record it.
+
+    Returns a Tensor, or a tuple of them for an op with several outputs.
+    """
+    inputs: Any
+    values: Any
+    count = len(args)  # one tensor, or two, are the usual case: written out for speed
+    if count == 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
+        left, right = args[0]._node, args[1]._node
+        inputs = (left, right)
+        values = (left.value, right.value)
+        needs_grad = left.requires_grad or right.requires_grad
+    elif count == 1 and isinstance(args[0], Tensor):
+        left = args[0]._node
+        inputs = (left,)
+        values = (left.value,)
+        needs_grad = left.requires_grad
+    else:
+        inputs, values, needs_grad = _gather(op, args)
+    try:
+        y = op.forward(*values, **params) if params else op.forward(*values)
+    except MinigradError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise _complaint(op, values, params, error) from None
+    if type(y) is _ndarray:
+        y.setflags(False)  # write=False; positional, for speed
+    elif type(y) is tuple:
+        for part in y:
+            if type(part) is _ndarray:
+                part.setflags(False)
+    mode = _get_mode()
+    node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
+    if mode is _EAGER:
+        node.requires_grad = needs_grad = needs_grad and op.differentiable
+        recorded = needs_grad
+    else:
+        node.requires_grad = needs_grad = needs_grad and mode.grad and op.differentiable
+        recorded = needs_grad or mode.tape is not None
+    if recorded:
+        node.op = op
+        node.inputs = inputs
+        node.values = values
+        node.params = params
+    else:
+        node.op = None
+        node.inputs = node.values = ()
+        node.params = NO_PARAMS
+    node.value = y
+    node.serial = next_serial()
+    node.name = node.handle = node.site = None
+    if mode is not _EAGER:
+        if mode.tape is not None:
+            mode.tape.append(node)
+        if mode.debug:
+            node.site = Site((y, *node.values))
+            check_forward(node)
+    out = _new(Tensor)
+    out._node = node
+    out._grad = None
+    if type(y) is tuple:
+        return tuple(apply(pick, (out,), {"i": i}) for i in range(len(y)))
+    return out
+
+
+def _gather(op: Op, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:
+    """Parents, raw values, and whether any of them carries a gradient."""
+    inputs: list[Node | None] = []
+    values = []
+    needs_grad = False
+    for a in args:
+        if isinstance(a, Tensor):
+            node = a._node
+            inputs.append(node)
+            values.append(node.value)
+            needs_grad = needs_grad or node.requires_grad
+        else:
+            inputs.append(None)
+            values.append(a if type(a) in _SCALARS else _own(a, op.name))
+    return tuple(inputs), tuple(values), needs_grad
+
+
+def _own(a: Any, where: str) -> Any:
+    """A constant as the engine keeps it: its own read-only copy, of a dtype it knows."""
+    if isinstance(a, np.generic):
+        return a
+    if type(a) is np.ndarray and not a.flags.writeable and a.base is None:
+        return a
+    if a is None or isinstance(a, (str, bytes, dict, set)):
+        raise DtypeError(lesson(where, f"got {type(a).__name__} ({a!r:.40})",
+                                "operands are tensors, arrays, numbers or nested lists of them"))  # fmt: skip
+    try:
+        array = np.array(a)
+    except MinigradError:
+        raise
+    except ValueError:
+        raise ShapeError(lesson(where, f"a ragged list: {_ragged(a)}",
+                                "all rows need the same length")) from None  # fmt: skip
+    if array.dtype.kind not in "biufc":
+        raise DtypeError(lesson(where, f"dtype {array.dtype}",
+                                "accepted are bool, integers, floats and complex"))  # fmt: skip
+    array.setflags(False)
+    return array
+
+
+def _ragged(a: Any) -> str:
+    def length(row: Any) -> Any:
+        return np.shape(row) if not isinstance(row, (list, tuple)) else (len(row),)
+
+    for k, row in enumerate(a):
+        if length(row) != length(a[0]):
+            return f"position {k} has shape {length(row)}, position 0 has {length(a[0])}"
+    return next((f"in position {k}: {_ragged(row)}" for k, row in enumerate(a)
+                 if isinstance(row, (list, tuple))), "its rows differ")  # fmt: skip
+
+
+def _complaint(op: Op, values: tuple[Any, ...], params: dict[str, Any], error: Exception) -> Exception:
+    """The error that `op` owes its caller where `forward` failed."""
+    better = op.complain(values, params) if op.complain is not None else None
+    if better is None and op.broadcasts:
+        try:
+            np.broadcast_shapes(*map(np.shape, values))
+        except ValueError:
+            shapes = " with ".join(str(np.shape(v)) for v in values)
+            better = ShapeError(lesson(op.name, f"cannot broadcast {shapes}",
+                                       "aligned from the right, sizes must be equal or 1"))  # fmt: skip
+    if better is None:
+        kind = ShapeError if isinstance(error, ValueError) else ArgumentError
+        shapes = ", ".join(str(np.shape(v)) for v in values)
+        better = kind(lesson(op.name, f"{error}", f"it was given shapes {shapes}"))
+    return better
+
+
+# --- Tensor ------------------------------------------------------------------------------
+
+
+class Tensor(Methods):
+    """An immutable array and the graph that made it.
+
+    Make one with `mg.tensor`.  Operators, methods and NumPy's functions on tensors give
+    tensors; a scalar is a tensor of shape ``()``.  Operators compare elementwise, hashing
+    is by identity.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_node")
+    __hash__ = object.__hash__
+    _node: Node
+    _grad: Tensor | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise ArgumentError("Tensor: not made directly; write mg.tensor(data, requires_grad=...)")
+
+    # what it holds
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """The value, a read-only ndarray.  Assigning replaces a leaf's array (copied, same
+        shape and dtype); graphs made before keep the old one."""
+        value = self._node.value
+        return value if type(value) is np.ndarray else _wrap_scalar(value)
+
+    @data.setter
+    def data(self, new: Any) -> None:
+        node = self._node
+        if node.op is not None:
+            raise GraphError(lesson(".data =", f"{node.label} was computed",
+                                    "only a leaf can be given another array"))  # fmt: skip
+        array = _own(new.data if isinstance(new, Tensor) else new, ".data =")
+        array = array if type(array) is np.ndarray else _wrap_scalar(array)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ShapeError(lesson(
+                ".data =", f"got shape {array.shape} {array.dtype}",
+                f"the leaf has shape {self.shape} {self.dtype}",
+                "convert it first: p.data = new.astype(p.dtype)"))  # fmt: skip
+        self._node = _leaf(self, array, node.requires_grad, node.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._node.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._node.value.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self._node.value.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self._node.value.size  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """A writable copy of the value, outside the graph."""
+        return np.array(self._node.value)
+
+    def item(self) -> Any:
+        """The value of a tensor of size 1 as a Python number."""
+        return self._single("item()")
+
+    # where it came from
+    @property
+    def requires_grad(self) -> bool:
+        return self._node.requires_grad
+
+    @property
+    def name(self) -> str | None:
+        return self._node.name
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` left here, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, new: Tensor | None) -> None:
+        if new is not None and (not isinstance(new, Tensor) or new.shape != self.shape):
+            raise ShapeError(lesson(".grad =", f"got {type(new).__name__} of shape {np.shape(new)}",
+                                    f"a tensor of shape {self.shape}, or None"))  # fmt: skip
+        self._grad = new
+
+    def detach(self) -> Tensor:
+        """The same value as a constant."""
+        return _of(Node(self._node.value))
+
+    def retain_grad(self) -> Tensor:
+        """Ask `backward` to leave this tensor's gradient in ``.grad``; returns it."""
+        if not self.requires_grad:
+            raise GraphError(lesson("retain_grad", "this tensor requires no gradient",
+                                    "make its leaf with requires_grad=True"))  # fmt: skip
+        self._node.handle = ref(self)
+        return self
+
+    def named(self, name: str) -> Tensor:
+        """Name the node, for instance ``c<2>``, and retain its gradient; returns it."""
+        self._node.name = canonical(name)
+        return self.retain_grad() if self.requires_grad else self
+
+    def backward(
+        self, seed: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
+    ) -> None:
+        """Add the gradient of this tensor to ``.grad`` of every leaf it depends on.
+
+        Parameters
+        ----------
+        seed : array_like, optional
+            The cotangent of this tensor, of its shape and dtype; 1 for a scalar.
+        create_graph : bool
+            Record the reverse pass, so that the gradients can be differentiated.
+        retain_graph : bool, optional
+            Keep the graph for another pass.  Defaults to `create_graph`.
+
+        Raises
+        ------
+        GraphError
+            Nothing here requires a gradient, or the graph was freed.
+        ShapeError, DtypeError
+            The seed does not fit.
+        """
+        found = pull([self], [seed], record=create_graph,
+                     free=not (create_graph if retain_graph is None else retain_graph))  # fmt: skip
+        arrived = []
+        for node, (g, owned) in found.items():
+            handle = node.handle() if node.handle is not None else None
+            if handle is not None:
+                if not isinstance(g, Tensor):
+                    g = constant(g if owned else np.array(g))
+                arrived.append((handle, g if handle._grad is None else handle._grad + g))
+        for handle, grad in arrived:  # all or nothing: an exception above leaves no trace
+            handle._grad = grad
+
+    # how Python and NumPy see it
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", threshold=20, prefix="tensor(")
+        node = self._node
+        extra = f", name={node.name!r}" if node.name else ""
+        if node.requires_grad:
+            extra += f", from={node.op.name}" if node.op else ", requires_grad=True"
+        return f"tensor({body}, dtype={self.dtype}{extra})"
+
+    def __minigrad_op__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        return apply(op, args, params)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.pop("out", None) is not None:
+            raise DtypeError(lesson(
+                f"np.{ufunc.__name__}", "out= would write a tensor into an array in place",
+                "what is written there leaves the graph",
+                "bind the result instead: y = x + t; or write t.detach().data"))  # fmt: skip
+        target: Any = ufunc
+        if method == "reduce":
+            target = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max,
+                      np.minimum: np.min, np.logical_and: np.all,
+                      np.logical_or: np.any}.get(ufunc)  # fmt: skip
+            kwargs.setdefault("axis", 0)
+        if method not in ("__call__", "reduce") or target not in NUMPY:
+            raise _unknown(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"))
+        return NUMPY[target](*args, **kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function not in NUMPY:
+            raise _unknown(f"np.{function.__name__}")
+        return NUMPY[function](*args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.requires_grad:
+            raise DtypeError(lesson(
+                "np.asarray", "this tensor requires a gradient, which an array cannot carry", "",
+                "write t.numpy() for a copy outside the graph, t.detach() for a constant, "
+                "np.where or a scatter op to write it into an array"))  # fmt: skip
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise DtypeError(lesson("t[...] = value", "tensors are immutable", "",
+                                "write mg.where(mask, value, t), or p.data = array for a leaf"))  # fmt: skip
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("len: a tensor of shape () has no length")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self._single("bool()", branch=True))
+
+    def __float__(self) -> float:
+        return float(self._single("float()", branch=True))
+
+    def __int__(self) -> int:
+        return int(self._single("int()", branch=True))
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DtypeError(lesson("index", f"a tensor of dtype {self.dtype}", "an integer"))
+        return int(self._single("index", branch=True))
+
+    def __complex__(self) -> complex:
+        return complex(self._single("complex()", branch=True))
+
+    def _single(self, where: str, branch: bool = False) -> Any:
+        if branch and _get_mode().tape is not None:
+            raise ModeError(lesson(
+                where, "a branch on a traced value", "a tape records one path only",
+                "use mg.where, or take the branch outside the captured function"))  # fmt: skip
+        if self.size != 1:
+            raise ShapeError(lesson(where, f"a tensor of shape {self.shape} is not one number",
+                                    "", "reduce it first, for instance with .sum() or .all()"))  # fmt: skip
+        return self._node.value.item()
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self._copied("copy.deepcopy")
+
+    def __reduce__(self) -> Any:
+        self._copied("pickle")
+        return _rebuild, (type(self), np.array(self.data), self.requires_grad, self.name)
+
+    def _copied(self, where: str) -> Tensor:
+        if self._node.op is not None:
+            raise GraphError(lesson(where, f"{self._node.label} is part of a graph",
+                                    "only leaves and constants are copied",
+                                    "copy t.detach() instead"))  # fmt: skip
+        return _rebuild(type(self), self.data, self.requires_grad, self.name)
+
+
+def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | None) -> Tensor:
+    out = _new(kind)
+    out._grad = None
+    out._node = _leaf(out, _wrap_scalar(_own(array, "copy")), requires_grad, name)
+    return out
+
+
+def _leaf(handle: Tensor, array: Any, requires_grad: bool, name: str | None) -> Node:
+    if requires_grad and array.dtype.kind != "f":
+        raise DtypeError(lesson(
+            "tensor", f"leaf {name!r} is {array.dtype}" if name else f"the data is {array.dtype}",
+            "gradients need a float dtype", "pass dtype=np.float64 or use .astype"))  # fmt: skip
+    node = Node(array, requires_grad, None if name is None else canonical(name))
+    if requires_grad:
+        node.handle = ref(handle)
+    return node
+
+
+def _of(node: Node) -> Tensor:
+    """A new handle on a node."""
+    out = _new(Tensor)
+    out._node = node
+    out._grad = None
+    return out
+
+
+def _wrap_scalar(value: Any) -> np.ndarray[Any, Any]:
+    array = np.asarray(value)
+    array.setflags(False)
+    return array
+
+
+def _unknown(name: str) -> DtypeError:
+    return DtypeError(lesson(
+        name, "minigrad has no derivative for it", "",
+        "write it with the ops of `mg`, add an op with mg.define, or leave the graph with "
+        "t.numpy()"))  # fmt: skip
+
+
+# A second name for a node's value, so that a transform can cut the graph at its argument.
+alias = declare("alias", lambda x, /: x, lambda g, y, x: g, analytic=True, caption="x itself")
+
+
+def constant(array: Any) -> Tensor:
+    """A tensor of an array that already belongs to the engine: not copied."""
+    if type(array) is np.ndarray:
+        array.setflags(False)
+    return _of(Node(array))
+
+
+def tensor(
+    data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None
+) -> Tensor:
+    """Make a leaf from an array, a nested list, a number or a Tensor; copies.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+    dtype : dtype, optional
+        Defaults to NumPy's choice for `data`.
+    requires_grad : bool
+        Ask for gradients; needs a float dtype.
+    name : str, optional
+        For messages, explanations and pictures.
+
+    Raises
+    ------
+    DtypeError
+        `data` holds no numbers, or has no derivatives and `requires_grad` is set.
+    ShapeError
+        A ragged list.
+    """
+    if isinstance(data, Tensor):
+        data = data.data
+    array = _own(data, "tensor")
+    if dtype is not None:
+        array = np.array(array, dtype=dtype)
+        array.setflags(False)
+    out = _new(Tensor)
+    out._grad = None
+    out._node = _leaf(out, _wrap_scalar(array), requires_grad, name)
+    return out
+
+
+def pull(
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Any],
+    *,
+    wanted: set[Node] | None = None,
+    record: bool = False,
+    free: bool = False,
+    observe: Observer | None = None,
+) -> dict[Node, tuple[Any, bool]]:
+    """The reverse pass as the public functions use it: seeds checked, modes obeyed.
+
+    With `record`, or on a tape, the rules run on tensors; otherwise on arrays.  See
+    `backpropagate`.
+    """
+    mode = _get_mode()
+    lift = record or mode.tape is not None
+    start: dict[Node, Any] = {}
+    for y, given in zip(outputs, seeds, strict=True):
+        node = y._node
+        if not node.requires_grad:
+            raise GraphError(lesson(
+                "backward", f"nothing below {node.label} requires a gradient", "",
+                "make a leaf with mg.tensor(data, requires_grad=True), and compute outside "
+                "mg.no_grad() and .detach()"))  # fmt: skip
+        seed = _seed(y, given)
+        if not lift and isinstance(seed, Tensor):
+            seed = seed._node.value
+        start[node] = start[node] + seed if node in start else seed
+    if mode.debug:
+        check_unchanged(newest_first(*start))
+        observe = observe or check_cotangent
+    if not lift:
+        return backpropagate(start, wanted=wanted, free=free, observe=observe)
+    for node, seed in start.items():
+        if not isinstance(seed, Tensor):
+            start[node] = constant(seed)
+    with (enable_grad if record else no_grad)():
+        return backpropagate(start, wanted=wanted, lift=_lift, free=free, observe=observe)
+
+
+def _lift(node: Node) -> Any:
+    handle = _of(node)
+    if type(node.value) is tuple:
+        return tuple(apply(pick, (handle,), {"i": i}) for i in range(len(node.value)))
+    return handle
+
+
+def _seed(y: Tensor, seed: Any) -> Any:
+    if seed is None:
+        if y.size != 1:
+            raise ShapeError(lesson(
+                "backward", f"the output has shape {y.shape}", "a scalar, or a seed of that shape",
+                "write y.sum().backward(), or y.backward(seed)"))  # fmt: skip
+        return np.ones(y.shape, y.dtype)
+    if not isinstance(seed, Tensor):
+        number = type(seed) in _SCALARS or isinstance(seed, list)
+        seed = np.array(seed, dtype=y.dtype if number else None)
+    if seed.shape != y.shape:
+        raise ShapeError(lesson("backward", f"the seed has shape {seed.shape}",
+                                f"the output has shape {y.shape}"))  # fmt: skip
+    if seed.dtype != y.dtype:
+        raise DtypeError(lesson("backward", f"the seed is {seed.dtype}", f"the output is {y.dtype}",
+                                "write y.backward(seed.astype(y.dtype))"))  # fmt: skip
+    values = seed.data if isinstance(seed, Tensor) else seed
+    if np.isnan(values).any():
+        raise ArgumentError(lesson("backward", "the seed contains NaN", "finite numbers"))
+    return seed
+
+
+# --- new ops -----------------------------------------------------------------------------
+
+
+def define(
+    name: str,
+    forward: Callable[..., Any],
+    *rules: Any,
+    aliases: tuple[str, ...] = (),
+    numpy: dict[Any, dict[str, str]] | None = None,
+    **traits: Any,
+) -> Callable[..., Any]:
+    """Add an op: ``tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))``.
+
+    Parameters
+    ----------
+    name : str
+        Its name; the function returned has it too.
+    forward : callable
+        ``forward(*arrays, **metadata)`` on ndarrays: pure, returns a new array.  Arrays are
+        positional (positional-only where the metadata may be positional too).
+    *rules : callable or None
+        One for each array: ``rule(g, y, *arrays, **metadata)`` is that array's cotangent.
+    aliases : tuple of str
+        Further public names.
+    numpy : dict, optional
+        NumPy functions that shall record this op on tensors, each with a dict of
+        NumPy's keyword -> ours.  A ufunc given as `forward` is entered by itself.
+    **traits
+        Fields of the record: `domain`, `caption`, `broadcasts`, `singular`, `analytic`,
+        `variadic`, `samples`, `complain`; see `minigrad.op.Op`.
+
+    Returns
+    -------
+    callable
+        Takes tensors, arrays and numbers; gives a Tensor.
+
+    Raises
+    ------
+    ArgumentError
+        The name is taken, or the number of rules is not the number of arrays.
+    """
+    op = declare(name, forward, *rules, **traits)
+    if isinstance(forward, np.ufunc):
+        numpy = {forward: {}, **(numpy or {})}
+    return publish(name, function_of(op), aliases=aliases, numpy=numpy)
+
+
+def function_of(op: Op) -> Callable[..., Any]:
+    """The public function of a record: arrays positional, metadata as in `forward`."""
+    arity = op.arity
+    known = op.signature.parameters.keys()
+
+    def function(*args: Any, **params: Any) -> Any:
+        if len(args) != arity and arity is not None or params and not params.keys() <= known:
+            args, params = _bind(op, args, params)
+        return apply(op, args, params)
+
+    dress(function, op)
+    return function
+
+
+def dress(function: Callable[..., Any], op: Op) -> None:
+    """Give a public function the name, signature and docstring of its record."""
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = f"{op.caption}\n\nA recorded op; see the table of ops in the docs."
+    function.__signature__ = op.signature  # type: ignore[attr-defined]
+    function.op = op  # type: ignore[attr-defined]
+
+
+def _bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """Sort arguments into arrays and metadata, or say what is wrong with them."""
+    try:
+        bound = op.signature.bind(*args, **params).arguments
+    except TypeError as error:
+        names = list(op.signature.parameters)
+        for key in params:
+            if key not in names:
+                close = get_close_matches(key, names, 1, 0.4)
+                raise ArgumentError(
+                    f"{op.name}: unknown keyword {key!r}"
+                    + (f"; did you mean {close[0]!r}?" if close else f"; it takes {names}")
+                ) from None
+        raise ArgumentError(lesson(op.name, str(error), f"the call is {op.name}{op.signature}")) from None
+    names = list(bound)
+    arrays = tuple(bound.pop(k) for k in names[: op.arity])
+    return arrays, bound

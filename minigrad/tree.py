@@ -1,0 +1,48 @@
+"""Trees of arrays: what a function that is differentiated takes and gives.
+
+A tree is a tensor, an array or a number; a dict, list, tuple or named tuple of trees; or
+an object with named parameters (a Module), which stands for a dict of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Rebuild = Callable[[Iterator[Any]], Any]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
+    """Take a tree apart.
+
+    Returns
+    -------
+    leaves : list
+    rebuild : callable
+        Iterator of leaves -> the same tree around them; a Module comes back as a clone.
+    result : callable
+        The same, but a Module comes back as a dict by parameter name.
+    """
+    if hasattr(tree, "named_parameters"):
+        names = list(tree.named_parameters())
+        return (list(tree.named_parameters().values()),
+                lambda leaves: tree.with_parameters({name: next(leaves) for name in names}),
+                lambda leaves: {name: next(leaves) for name in names})  # fmt: skip
+    if isinstance(tree, dict):
+        keys, children = list(tree), list(tree.values())
+
+        def make(parts: list[Any]) -> Any:
+            return dict(zip(keys, parts, strict=True))
+
+    elif isinstance(tree, (list, tuple)):
+        children = list(tree)
+
+        def make(parts: list[Any]) -> Any:
+            return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+    else:
+        return [tree], next, next
+    taken = [flatten(child) for child in children]
+    return ([leaf for leaves, _, _ in taken for leaf in leaves],
+            lambda leaves: make([rebuild(leaves) for _, rebuild, _ in taken]),
+            lambda leaves: make([result(leaves) for _, _, result in taken]))  # fmt: skip

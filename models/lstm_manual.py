@@ -1,0 +1,291 @@
+"""The paper's LSTM and its backpropagation through time, derived by hand in plain NumPy.
+
+One model in two forms.  `forward` and `backward` are the derivation: one block after
+another, every intermediate value and every adjoint under the paper's name.
+`forward_batched` and `backward_batched` are the same mathematics arranged for speed.
+
+Notes
+-----
+The model is that of Kang & Seo's LSTM: for every block t = 1 ... T ::
+
+    z<t>     = [a<t-1>, x<t>]
+    sum_g<t> = W_g z<t> + b_g                           g in f, u, c, o
+    Γ_g<t>   = σ(sum_g<t>)                              g in f, u, o
+    c̃<t>     = tanh(sum_c<t>)
+    c<t>     = c<t-1> ⊙ Γ_f<t> + Γ_u<t> ⊙ c̃<t>
+    a<t>     = tanh_c<t> ⊙ Γ_o<t>                       tanh_c<t> = tanh(c<t>)
+
+`W_g` has the shape (n_a, n_a + n_x) and `b_g` (n_a,).  Vectors are columns, and a batch is
+a matrix of B columns, so within a block c<t> is (n_a, B).  The functions take and return
+sequences row-wise instead: x is (T, B, n_x), outputs (T, B, n_a), states (B, n_a).
+
+Here δv<t> is the adjoint of v<t>: the total derivative of the summed Error with respect to
+it, through every path.  The formulas of `backward` are Kang & Seo's, corrected at one fork:
+as printed, the branch of c<t> that leads into block t+1 contributes the local derivative
+∂c<t+1>/∂c<t> = Γ_f<t+1> as it stands.  By the chain rule it contributes
+δc<t+1> ⊙ Γ_f<t+1>, and 0 in the last block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Params = Mapping[str, ArrayLike]
+State = tuple[ArrayLike, ArrayLike]
+
+WEIGHTS = ("W_f", "W_u", "W_c", "W_o")
+BIASES = ("b_f", "b_u", "b_c", "b_o")
+
+
+def sigmoid(x: Array) -> Array:
+    """σ(x) = 1 / (1 + exp(-x)), written with tanh.
+
+    σ(x) = (1 + tanh(x/2)) / 2 is the same function, but cannot overflow, and NumPy's tanh
+    takes complex numbers, so derivatives can be checked by a complex step.
+    """
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def forward(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[str, Array]:
+    """Run the blocks t = 1 ... T and keep every value.
+
+    Parameters
+    ----------
+    params
+        `W_f W_u W_c W_o` (n_a, n_a + n_x) and `b_f b_u b_c b_o` (n_a,).
+    x
+        The inputs (T, B, n_x).
+    a0, c0
+        The initial state, (B, n_a) each.
+
+    Returns
+    -------
+    dict
+        "outputs" (T, B, n_a), the parameters, and by name, in columns, the value of every
+        node of the graph: "a<0>", "c<0>", and for each t "x<t>", "z<t>", "sum_f<t>", ...,
+        "Γ_f<t>", "Γ_u<t>", "Γ_o<t>", "c̃<t>", "c<t>", "tanh_c<t>", "a<t>".
+    """
+    dtype = _dtype(params, x, a0, c0)
+    cache = {name: np.array(params[name], dtype) for name in WEIGHTS + BIASES}
+    W_f, W_u, W_c, W_o = (cache[name] for name in WEIGHTS)
+    # As a column: (n_a,) as it stands would be added along the batch, silently if B = n_a.
+    b_f, b_u, b_c, b_o = (cache[name][:, None] for name in BIASES)
+    inputs = np.array(x, dtype)
+    a, c = np.array(a0, dtype).T, np.array(c0, dtype).T
+    outputs = np.empty((*inputs.shape[:2], len(a)), dtype)
+    cache |= _named(0, a=a, c=c)
+    for t in range(1, len(inputs) + 1):
+        x_t = inputs[t - 1].T
+        z = np.concatenate([a, x_t])
+        sum_f = W_f @ z + b_f
+        sum_u = W_u @ z + b_u
+        sum_c = W_c @ z + b_c
+        sum_o = W_o @ z + b_o
+        Γ_f, Γ_u, Γ_o = sigmoid(sum_f), sigmoid(sum_u), sigmoid(sum_o)
+        c̃ = np.tanh(sum_c)
+        c = c * Γ_f + Γ_u * c̃
+        tanh_c = np.tanh(c)
+        a = tanh_c * Γ_o
+        outputs[t - 1] = a.T
+        cache |= _named(t, x=x_t, z=z, sum_f=sum_f, sum_u=sum_u, sum_c=sum_c, sum_o=sum_o)
+        cache |= _named(t, Γ_f=Γ_f, Γ_u=Γ_u, Γ_o=Γ_o, c̃=c̃, c=c, tanh_c=tanh_c, a=a)
+    return cache | {"outputs": outputs}
+
+
+def backward(
+    cache: Mapping[str, Array], d_outputs: ArrayLike, d_state: State | None = None
+) -> dict[str, Array]:
+    """Backpropagate through the blocks t = T ... 1.
+
+    Parameters
+    ----------
+    cache
+        What `forward` returned.
+    d_outputs
+        dError<t>/da<t> of each block's own Error<t>, (T, B, n_a).
+    d_state
+        What later blocks add to the adjoints of a<T> and c<T>, (B, n_a) each; by default
+        there is no later block, and both are 0.
+
+    Returns
+    -------
+    dict
+        The adjoints.  The eight parameters by name; "a<0>", "c<0>" and "x" in the shape of
+        `forward`'s arguments; every other node by name, in columns.  At the forks also the
+        branches, "c<1> via tanh_c<1>", "c<1> via c<2>" and "a<1> via z<2>", and for each
+        parameter what block t contributes, "W_f at t=1".
+
+    Notes
+    -----
+    Every stage multiplies the adjoint of its output by its local derivative; where a value
+    is used twice, a fork, the adjoints of the branches add up.
+
+    Block t, in the order of computation.  a<t> forks into Error<t> and into z<t+1>::
+
+        δa<t>      = dError<t>/da<t> + (a<t> via z<t+1>)
+
+    a<t> = tanh_c<t> ⊙ Γ_o<t> is a product, each factor the local derivative of the other::
+
+        δΓ_o<t>    = δa<t> ⊙ tanh_c<t>
+        δtanh_c<t> = δa<t> ⊙ Γ_o<t>
+
+    c<t> forks into tanh_c<t>, where tanh' = 1 - tanh², and into c<t+1>::
+
+        δc<t>      = δtanh_c<t> ⊙ (1 - tanh_c<t>²) + (c<t> via c<t+1>)
+
+    c<t> = c<t-1> ⊙ Γ_f<t> + Γ_u<t> ⊙ c̃<t> is a sum, which hands δc<t> to both terms, and
+    two products::
+
+        δΓ_f<t>          = δc<t> ⊙ c<t-1>
+        δΓ_u<t>          = δc<t> ⊙ c̃<t>
+        δc̃<t>            = δc<t> ⊙ Γ_u<t>
+        c<t-1> via c<t>  = δc<t> ⊙ Γ_f<t>
+
+    The activations, with their derivatives written in their outputs, σ' = σ (1 - σ)::
+
+        δsum_g<t>  = δΓ_g<t> ⊙ Γ_g<t> ⊙ (1 - Γ_g<t>)              g in f, u, o
+        δsum_c<t>  = δc̃<t> ⊙ (1 - c̃<t>²)
+
+    sum_g<t> = W_g z<t> + b_g, with one column per sequence of the batch.  z<t> forks into all
+    four gates; a parameter forks into every block, so its adjoint is a sum over t::
+
+        δz<t>      = Σ_g W_gᵀ δsum_g<t>
+        δW_g       = Σ_t δsum_g<t> z<t>ᵀ
+        δb_g       = Σ_t Σ_columns δsum_g<t>
+
+    and z<t> = [a<t-1>, x<t>] splits::
+
+        (a<t-1> via z<t>, δx<t>) = δz<t>
+    """
+    d_own = np.asarray(d_outputs).astype(cache["outputs"].dtype)
+    T, _, n_a = d_own.shape
+    W_f, W_u, W_c, W_o = (cache[name] for name in WEIGHTS)
+    later = np.zeros((2, *cache["c<0>"].T.shape)) if d_state is None else d_state
+    a_via_z, c_via_c = (np.asarray(adjoint, d_own.dtype).T for adjoint in later)
+    grads: dict[str, Array] = {}
+    for t in range(T, 0, -1):
+        z, c_before = cache[f"z<{t}>"], cache[f"c<{t - 1}>"]
+        Γ_f, Γ_u, Γ_o = cache[f"Γ_f<{t}>"], cache[f"Γ_u<{t}>"], cache[f"Γ_o<{t}>"]
+        c̃, tanh_c = cache[f"c̃<{t}>"], cache[f"tanh_c<{t}>"]
+
+        δa = d_own[t - 1].T + a_via_z
+        δΓ_o = δa * tanh_c
+        δtanh_c = δa * Γ_o
+        c_via_tanh_c = δtanh_c * (1 - tanh_c**2)
+        δc = c_via_tanh_c + c_via_c
+        δΓ_f = δc * c_before
+        δΓ_u = δc * c̃
+        δc̃ = δc * Γ_u
+        c_via_c = δc * Γ_f
+
+        δsum_f = δΓ_f * Γ_f * (1 - Γ_f)
+        δsum_u = δΓ_u * Γ_u * (1 - Γ_u)
+        δsum_c = δc̃ * (1 - c̃**2)
+        δsum_o = δΓ_o * Γ_o * (1 - Γ_o)
+
+        δz = W_f.T @ δsum_f + W_u.T @ δsum_u + W_c.T @ δsum_c + W_o.T @ δsum_o
+        a_via_z, δx = δz[:n_a].copy(), δz[n_a:].copy()
+
+        grads |= _named(t, a=δa, tanh_c=δtanh_c, c=δc, Γ_f=δΓ_f, Γ_u=δΓ_u, Γ_o=δΓ_o, c̃=δc̃)
+        grads |= _named(t, sum_f=δsum_f, sum_u=δsum_u, sum_c=δsum_c, sum_o=δsum_o, z=δz, x=δx)
+        grads[f"c<{t}> via tanh_c<{t}>"] = c_via_tanh_c
+        if t > 1:
+            grads[f"c<{t - 1}> via c<{t}>"] = c_via_c
+            grads[f"a<{t - 1}> via z<{t}>"] = a_via_z
+        for g, δsum in {"f": δsum_f, "u": δsum_u, "c": δsum_c, "o": δsum_o}.items():
+            grads[f"W_{g} at t={t}"] = δsum @ z.T
+            grads[f"b_{g} at t={t}"] = δsum.sum(axis=1)
+
+    for name in WEIGHTS + BIASES:
+        grads[name] = np.sum([grads[f"{name} at t={t}"] for t in range(T, 0, -1)], axis=0)
+    grads |= {"a<0>": a_via_z.T.copy(), "c<0>": c_via_c.T.copy()}
+    grads["x"] = np.stack([grads[f"x<{t}>"].T for t in range(1, T + 1)])
+    return grads
+
+
+def _named(t: int, **values: Array) -> dict[str, Array]:
+    return {f"{name}<{t}>": value for name, value in values.items()}
+
+
+def _dtype(params: Params, *others: ArrayLike) -> np.dtype[Any]:
+    """That of the parameters, made complex if anything is complex."""
+    return np.result_type(*params.values(), *(1j for other in others if np.iscomplexobj(other)))
+
+
+# The layout of the batched form, see `forward_batched`: the rows of `values` ...
+TANH_C, C, C_TILDE, F, U, O = range(6)  # noqa: E741
+SUMS = slice(C_TILDE, O + 1)
+SIGMOIDS = slice(F, O + 1)
+# ... and the pairs of rows that go through the same arithmetic together.
+C_AND_C_TILDE, F_AND_U = slice(C, C_TILDE + 1), slice(F, U + 1)
+TANHS, THEIR_GATES = slice(TANH_C, C_TILDE + 1, 2), slice(O, F, -1)  # tanh_c with o, c̃ with u
+GATES = "cfuo"
+
+
+def forward_batched(
+    params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike
+) -> dict[str, Array]:
+    """`forward` for speed: the same arguments, and a cache for `backward_batched`.
+
+    Returns
+    -------
+    dict
+        "outputs" (T, B, n_a), read-only, and what `backward_batched` needs.
+
+    Notes
+    -----
+    Sequences stay as they come, row-wise: what a column z<t> is in the formulas is here a row
+    [a<t-1>, x<t>, 1] of `z` (T+1, B, n_a + n_x + 1).  The 1 makes the bias one more column
+    of the weights.  a<t> is written straight into its place in `z`, so `z` is the list of
+    outputs, and all that the gradient of the weights needs is there in one matrix.
+
+    Only the product with a<t-1> must wait for block t-1.  That with [x<t>, 1] is taken for
+    all blocks at once, before the loop, as one large product.
+
+    `values` (6, T+1, B, n_a) has a row for each of tanh_c, c, c̃, Γ_f, Γ_u, Γ_o, with c<t-1>
+    where the others have t.  The sums of the gates stand together, so one call of tanh runs over
+    all of them, σ being (1 + tanh(x/2)) / 2 with that x/2 folded into the weights.  And as c is
+    next to c̃ like Γ_f to Γ_u, both products of c<t> = c<t-1> ⊙ Γ_f + c̃ ⊙ Γ_u are one call.
+    """
+    dtype = _dtype(params, x, a0, c0)
+    weights = np.concatenate(
+        [np.column_stack([params[f"W_{g}"], params[f"b_{g}"]]) for g in GATES], dtype=dtype
+    )
+    inputs = np.asarray(x, dtype)
+    T, B, n_x = inputs.shape
+    n_a = len(weights) // 4
+
+    z = np.empty((T + 1, B, n_a + n_x + 1), dtype)
+    a = z[:, :, :n_a]
+    a[0], z[:T, :, n_a:-1], z[:T, :, -1] = a0, inputs, 1
+    values = np.empty((6, T + 1, B, n_a), dtype)
+    c = values[C]
+    c[0] = c0
+
+    by_gate = weights.reshape(4, n_a, -1).transpose(0, 2, 1)
+    half = np.array([1, 0.5, 0.5, 0.5], dtype).reshape(4, 1, 1)
+    halved = np.multiply(by_gate, half, order="C")
+    W_a, W_x = halved[:, :n_a], halved[:, n_a:]
+    np.matmul(z[:T, :, n_a:].reshape(T * B, -1), W_x, out=values[SUMS, :T].reshape(4, T * B, n_a))
+
+    recurrent, terms = np.empty((4, B, n_a), dtype), np.empty((2, B, n_a), dtype)
+    steps = values[:, :T].swapaxes(0, 1)
+    for v, a_before, a_t, c_t in zip(steps, a[:-1], a[1:], c[1:], strict=True):
+        sums, gates = v[SUMS], v[SIGMOIDS]
+        np.matmul(a_before, W_a, recurrent)
+        np.add(sums, recurrent, sums)
+        np.tanh(sums, sums)
+        np.multiply(gates, half[1:], gates)
+        np.add(gates, half[1:], gates)
+        np.multiply(v[C_AND_C_TILDE], v[F_AND_U], terms)
+        np.add(terms[0], terms[1], c_t)
+        np.tanh(c_t, v[TANH_C])
+        np.multiply(v[TANH_C], v[O], a_t)
+    outputs = a[1:]
+    outputs.flags.writeable = False
+    return {"outputs": outputs, "z": z, "values": values, "weights": weights}
