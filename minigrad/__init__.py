@@ -27,6 +27,9 @@ for _name, _function in PUBLIC.items():
     setattr(linalg if _space else sys.modules[__name__], _last, _function)
 
 # Functions that shadow a builtin (max, sum, abs ...) stay out of `from minigrad import *`.
-__all__ = [name for name in dir()
-           if not name.startswith("_") and not hasattr(builtins, name)
-           and name not in ("annotations", "builtins", "sys", "types")]  # fmt: skip
+_MODULES = {"errors", "linalg", "nn", "optim"}
+__all__ = sorted(
+    name for name, value in list(globals().items())
+    if not name.startswith("_") and not hasattr(builtins, name) and name != "annotations"
+    and (name in _MODULES or not isinstance(value, types.ModuleType))
+)  # fmt: skip

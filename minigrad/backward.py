@@ -30,7 +30,7 @@ def _float_pairs(rng: np.random.Generator) -> Any:
     yield (rng.normal(size=(2, 3)),), {"dtype": np.dtype(np.float64)}
 
 
-cast = declare(
+cast: Op = declare(
     "cast", lambda x, /, *, dtype: x.astype(dtype), lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),
     analytic=True, samples=_float_pairs, caption="x in another float dtype",
 )  # fmt: skip

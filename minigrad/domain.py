@@ -32,7 +32,7 @@ class Domain:
 
 
 def _nonzero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    return rng.uniform(0.3, 2.5, shape) * rng.choice([-1.0, 1.0], shape)
+    return np.asarray(rng.uniform(0.3, 2.5, shape) * rng.choice([-1.0, 1.0], shape))
 
 
 REAL = Domain("ℝ", lambda rng, shape: rng.normal(size=shape))

@@ -163,3 +163,24 @@ def canonical(name: str) -> str:
     for ascii_spelling, greek in _ASCII:
         name = name.replace(ascii_spelling, greek)
     return normalize("NFC", name)
+
+
+def evaluate(root: Node, replaced: dict[Node, Any]) -> Any:
+    """The value of `root` if some nodes had other values: the recorded stages run anew.
+
+    Runs each op's `forward` on whatever plain arrays are given, complex, extended or
+    rational ones too, which is what an oracle needs.  Nothing is recorded.
+    """
+    values = dict(replaced)
+    for node in ancestors(root):
+        if node in values:
+            continue
+        if node.op is None:
+            values[node] = node.value
+            continue
+        if node.values is None:
+            raise GraphError(f"evaluate: {node.label} was freed; call backward(retain_graph=True)")
+        inputs = [raw if parent is None else values[parent]
+                  for parent, raw in zip(node.inputs, node.values, strict=True)]  # fmt: skip
+        values[node] = node.op.forward(*inputs, **node.params)
+    return values[root]

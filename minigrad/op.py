@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -92,6 +92,14 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+class Function(Protocol):
+    """A public function: callable, and it knows its record."""
+
+    op: Op
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Counterpart(NamedTuple):

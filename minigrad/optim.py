@@ -3,6 +3,7 @@ rounding, its numbers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
         The norm before.  If it is not finite, the gradients stay as they are.
     """
     with_grad = [p for p in parameters if p.grad is not None]
-    total = float(np.sqrt(sum(float(np.vdot(p.grad.data, p.grad.data)) for p in with_grad)))  # type: ignore[union-attr]
+    squares = [float(np.vdot(p.grad.data, p.grad.data)) for p in with_grad]  # type: ignore[union-attr]
+    total = math.sqrt(sum(squares))
     scale = max_norm / (total + 1e-6)
     if scale < 1 and np.isfinite(total):
         for p in with_grad:

@@ -44,7 +44,7 @@ def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any] | None = 
         text = json.dumps(header)
     except TypeError as error:
         raise ArgumentError(lesson("save", f"meta or a leaf of the tree: {error}",
-                                   "arrays, tensors, numbers, strings and None"))  # fmt: skip
+                                   "arrays, tensors, numbers, strings and None")) from None  # fmt: skip
     data = safetensors.save(arrays, metadata={"minigrad": text})
     _write_atomically(Path(path), data)
 

@@ -28,7 +28,7 @@ from .errors import (
     lesson,
 )
 from .graph import NO_PARAMS, Node, canonical, newest_first, next_serial
-from .op import NUMPY, Op, declare, publish
+from .op import NUMPY, Function, Op, declare, publish
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -38,6 +38,7 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 _new = object.__new__
 _ndarray = np.ndarray
+_lock: Any = np.ndarray.setflags  # called as _lock(array, False): write=False, quickly
 _SCALARS = frozenset((float, int, bool, complex))
 
 
@@ -53,7 +54,7 @@ class Mode(NamedTuple):
 
 
 _EAGER = Mode()
-_mode: ContextVar[Mode] = ContextVar("minigrad_mode", default=_EAGER)  # noqa: B039 (immutable)
+_mode: ContextVar[Mode] = ContextVar("minigrad_mode", default=_EAGER)
 _get_mode = _mode.get
 
 
@@ -138,7 +139,7 @@ class debug(_Switch):  # noqa: N801
     _change = {"debug": True}
 
 
-class recording(_Switch):
+class recording(_Switch):  # noqa: N801
     """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
     the order they ran, reverse passes included.  Capture reads this tape."""
 
@@ -182,11 +183,11 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     except (ValueError, TypeError, IndexError) as error:
         raise _complaint(op, values, params, error) from None
     if type(y) is _ndarray:
-        y.setflags(False)  # write=False; positional, for speed
+        _lock(y, False)
     elif type(y) is tuple:
         for part in y:
             if type(part) is _ndarray:
-                part.setflags(False)
+                _lock(part, False)
     mode = _get_mode()
     node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
     if mode is _EAGER:
@@ -257,7 +258,7 @@ def _own(a: Any, where: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise DtypeError(lesson(where, f"dtype {array.dtype}",
                                 "accepted are bool, integers, floats and complex"))  # fmt: skip
-    array.setflags(False)
+    _lock(array, False)
     return array
 
 
@@ -452,7 +453,7 @@ class Tensor(Methods):
         if method == "reduce":
             target = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max,
                       np.minimum: np.min, np.logical_and: np.all,
-                      np.logical_or: np.any}.get(ufunc)  # fmt: skip
+                      np.logical_or: np.any}.get(ufunc)  # type: ignore[call-overload]  # fmt: skip
             kwargs.setdefault("axis", 0)
         if method not in ("__call__", "reduce") or target not in NUMPY:
             raise _unknown(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"))
@@ -553,7 +554,7 @@ def _of(node: Node) -> Tensor:
 
 def _wrap_scalar(value: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(value)
-    array.setflags(False)
+    _lock(array, False)
     return array
 
 
@@ -571,7 +572,7 @@ alias = declare("alias", lambda x, /: x, lambda g, y, x: g, analytic=True, capti
 def constant(array: Any) -> Tensor:
     """A tensor of an array that already belongs to the engine: not copied."""
     if type(array) is np.ndarray:
-        array.setflags(False)
+        _lock(array, False)
     return _of(Node(array))
 
 
@@ -602,7 +603,7 @@ def tensor(
     array = _own(data, "tensor")
     if dtype is not None:
         array = np.array(array, dtype=dtype)
-        array.setflags(False)
+        _lock(array, False)
     out = _new(Tensor)
     out._grad = None
     out._node = _leaf(out, _wrap_scalar(array), requires_grad, name)
@@ -688,7 +689,7 @@ def define(
     aliases: tuple[str, ...] = (),
     numpy: dict[Any, dict[str, str]] | None = None,
     **traits: Any,
-) -> Callable[..., Any]:
+) -> Function:
     """Add an op: ``tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))``.
 
     Parameters
@@ -722,10 +723,12 @@ def define(
     op = declare(name, forward, *rules, **traits)
     if isinstance(forward, np.ufunc):
         numpy = {forward: {}, **(numpy or {})}
-    return publish(name, function_of(op), aliases=aliases, numpy=numpy)
+    function = function_of(op)
+    publish(name, function, aliases=aliases, numpy=numpy)
+    return function
 
 
-def function_of(op: Op) -> Callable[..., Any]:
+def function_of(op: Op) -> Function:
     """The public function of a record: arrays positional, metadata as in `forward`."""
     arity = op.arity
     known = op.signature.parameters.keys()
@@ -735,16 +738,16 @@ def function_of(op: Op) -> Callable[..., Any]:
             args, params = _bind(op, args, params)
         return apply(op, args, params)
 
-    dress(function, op)
-    return function
+    return dress(function, op)
 
 
-def dress(function: Callable[..., Any], op: Op) -> None:
+def dress(function: Any, op: Op) -> Function:
     """Give a public function the name, signature and docstring of its record."""
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"{op.caption}\n\nA recorded op; see the table of ops in the docs."
-    function.__signature__ = op.signature  # type: ignore[attr-defined]
-    function.op = op  # type: ignore[attr-defined]
+    function.__signature__ = op.signature
+    function.op = op
+    return function  # type: ignore[no-any-return]
 
 
 def _bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:

@@ -182,7 +182,7 @@ class LSTM(Module):
         x = x if isinstance(x, Tensor) else mg.tensor(x)
         squeeze = state is not None and np.ndim(state[0]) == 2
         a_0, c_0 = self._initial(state, x.shape[1])
-        columns = mg.unstack(mg.permute_dims(x, (0, 2, 1)))  # x<t> in columns, (n_x, B)
+        columns = list(mg.unstack(mg.permute_dims(x, (0, 2, 1))))  # x<t> in columns, (n_x, B)
         last = []
         for k, cell in enumerate(self.cells):
             a, c = mg.permute_dims(a_0[k], (1, 0)), mg.permute_dims(c_0[k], (1, 0))

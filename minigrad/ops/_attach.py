@@ -46,8 +46,8 @@ def attach() -> None:
         setattr(Tensor, name, _shaped(PUBLIC[name], keyword))
     for name, public in PROPERTIES.items():
         setattr(Tensor, name, property(_unary(OPS[public])))
-    Tensor.__getitem__ = PUBLIC["getitem"]  # type: ignore[attr-defined]
-    Tensor.__iter__ = lambda self: iter(PUBLIC["unstack"](self))  # type: ignore[attr-defined]
+    setattr(Tensor, "__getitem__", PUBLIC["getitem"])  # noqa: B010 (to a type checker, a method)
+    setattr(Tensor, "__iter__", lambda self: iter(PUBLIC["unstack"](self)))  # noqa: B010
 
 
 def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..domain import NONZERO, POSITIVE
-from ..op import declare, publish
+from ..op import Op, declare, publish
 from ..tensor import apply, define, dress
 
 add = define("add", np.add, lambda g, y, a, b: g, lambda g, y, a, b: g,
@@ -32,7 +32,7 @@ def _powers(rng: np.random.Generator) -> Any:
         yield (np.array(-0.3),), {"p": p}
 
 
-power_scalar = declare(
+power_scalar: Op = declare(
     "power_scalar", lambda x, /, *, p: x**p,
     lambda g, y, x, *, p: g * (p * power_scalar(x, p=p - 1)) if p != 0 else g * 0.0,
     singular=True, analytic=True, samples=_powers, caption="xᵖ, p a number",
@@ -48,7 +48,7 @@ _power = declare(
 )  # fmt: skip
 
 
-def pow(x1: Any, x2: Any, /) -> Any:  # noqa: A001 (the standard's name)
+def pow(x1: Any, x2: Any, /) -> Any:
     if isinstance(x2, (int, float)) and not isinstance(x1, (int, float)):
         return apply(power_scalar, (x1,), {"p": x2})
     return apply(_power, (x1, x2))

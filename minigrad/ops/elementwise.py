@@ -19,7 +19,7 @@ square = define("square", np.square, lambda g, y, x: g * (2 * x), analytic=True,
 sin = define("sin", np.sin, lambda g, y, x: g * np.cos(x), analytic=True, caption="sin x")
 cos = define("cos", np.cos, lambda g, y, x: -g * np.sin(x), analytic=True, caption="cos x")
 tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y), analytic=True, caption="tanh x")
-abs = define("abs", np.absolute, lambda g, y, x: g * np.sign(x), aliases=("absolute",), caption="|x|")  # noqa: A001
+abs = define("abs", np.absolute, lambda g, y, x: g * np.sign(x), aliases=("absolute",), caption="|x|")
 sign = define("sign", np.sign, lambda g, y, x: g * 0.0, caption="sign x")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DtypeError, IndexingError, lesson
-from ..op import declare, publish
+from ..op import Op, declare, publish
 from ..tensor import Tensor, apply, define
 
 # An index is metadata, but for the arrays in it: those are inputs of the stage, so that a
@@ -87,7 +87,7 @@ getitem = declare("getitem", _getitem,
     lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
     variadic=True, analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
 
-scatter = declare("scatter", _scatter,
+scatter: Op = declare("scatter", _scatter,
     lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
     variadic=True, analytic=True, samples=_scatter_samples,
     caption="zeros, with g added at [index]")  # fmt: skip
@@ -99,7 +99,7 @@ def index_tensor(x: Any, key: Any) -> Any:
     arrays: list[Any] = []
     template = []
     for k in parts:
-        if isinstance(k, (list, np.ndarray, Tensor)) or isinstance(k, (bool, np.bool_)):
+        if isinstance(k, (list, np.ndarray, Tensor, bool, np.bool_)):
             array = k if isinstance(k, Tensor) else np.asarray(k)
             if array.size == 0 and isinstance(k, list):
                 array = np.zeros(array.shape, np.intp)

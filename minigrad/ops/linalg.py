@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DomainError, ShapeError, lesson
-from ..op import OPS, declare, publish
+from ..op import OPS, Op, declare, publish
 from ..tensor import apply, define
 
 
@@ -87,7 +87,7 @@ def _gap_rule_w(g: Any, y: Any, a: Any, w: Any) -> Any:
     return np.sum(h, axis=-1) - np.sum(h, axis=-2)
 
 
-over_gaps = declare("over_gaps", _over_gaps, lambda g, y, a, w: over_gaps(g, w), _gap_rule_w,
+over_gaps: Op = declare("over_gaps", _over_gaps, lambda g, y, a, w: over_gaps(g, w), _gap_rule_w,
                     analytic=True, samples=_gap_samples,
                     caption="aᵢⱼ / (wⱼ − wᵢ), 0 on the diagonal")  # fmt: skip
 

@@ -13,10 +13,11 @@ from ._axes import Axis, axes_of, reduction_samples, refuse_axis, spread
 
 
 def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    return np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)  # np.sum without its wrapper
+    add: Any = np.add.reduce
+    return add(x, axis=axis, dtype=dtype, keepdims=keepdims)  # np.sum without its wrapper
 
 
-sum = define("sum", _sum,  # noqa: A001
+sum = define("sum", _sum,
     lambda g, y, x, *, axis=None, dtype=None, keepdims=False:
         np.broadcast_to(spread(g, x, axis, keepdims), x.shape),
     analytic=True, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
@@ -53,9 +54,9 @@ def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool 
     return np.where(at, cast(spread(g, x, axis, keepdims) / ties, dtype=g.dtype), 0)
 
 
-max = define("max", _max, _extremum_rule, samples=reduction_samples,  # noqa: A001
+max = define("max", _max, _extremum_rule, samples=reduction_samples,
              complain=refuse_axis("max"), caption="the largest x", numpy={np.max: {}})  # fmt: skip
-min = define("min", _min, _extremum_rule, samples=reduction_samples,  # noqa: A001
+min = define("min", _min, _extremum_rule, samples=reduction_samples,
              complain=refuse_axis("min"), caption="the smallest x", numpy={np.min: {}})  # fmt: skip
 
 
@@ -81,5 +82,5 @@ def _any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
-all = define("all", _all, complain=refuse_axis("all"), numpy={np.all: {}}, caption="every x")  # noqa: A001
-any = define("any", _any, complain=refuse_axis("any"), numpy={np.any: {}}, caption="some x")  # noqa: A001
+all = define("all", _all, complain=refuse_axis("all"), numpy={np.all: {}}, caption="every x")
+any = define("any", _any, complain=refuse_axis("any"), numpy={np.any: {}}, caption="some x")

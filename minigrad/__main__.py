@@ -1,0 +1,30 @@
+"""``python -m minigrad``: what the registry knows, as text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import OPS, __version__, stubs
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m minigrad", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"minigrad {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ops", help="print every op with its formula and domain")
+    commands.add_parser("stubs", help="rewrite the type stubs from the registry")
+    command = parser.parse_args(argv).command
+    if command == "ops":
+        width = max(map(len, OPS))
+        for name, op in sorted(OPS.items()):
+            where = " × ".join(domain.name for domain in op.domains) if op.differentiable else "no gradient"
+            print(f"{name:{width}}  {op.caption}  ({where})")
+    else:
+        for path in stubs.write():
+            print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
