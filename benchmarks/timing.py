@@ -91,6 +91,11 @@ def limit_threads(threads: int) -> None:
         os.environ[variable] = str(threads)
 
 
+def threads() -> int:
+    """How many threads `limit_threads` asked for; PyTorch wants to be told once more."""
+    return int(os.environ.get(THREAD_VARIABLES[0], "1"))
+
+
 def environment(*packages: str) -> dict[str, Any]:
     """Versions and threads, read back from the libraries rather than from what was asked."""
     found: dict[str, Any] = {"python": platform.python_version()}
@@ -100,7 +105,7 @@ def environment(*packages: str) -> dict[str, Any]:
         for pool in threadpoolctl.threadpool_info():
             found[f"threads of {pool.get('prefix', pool['user_api'])}"] = pool["num_threads"]
     else:
-        found["threads asked for"] = os.environ.get(THREAD_VARIABLES[0], "not set")
+        found["threads asked for"] = threads()
     if (torch := sys.modules.get("torch")) is not None:
         found["threads of torch"] = torch.get_num_threads()
     return found

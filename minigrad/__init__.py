@@ -15,7 +15,7 @@ from .errors import MinigradError
 from .functional import grad, value_and_grad, vjp
 from .op import OPS, PUBLIC, Op
 from .serialize import load, save
-from .tensor import Tensor, debug, define, enable_grad, no_grad, tensor
+from .tensor import Tensor, debug, define, enable_grad, no_grad, record_all, tensor
 
 __version__ = "0.1.0"
 

@@ -32,7 +32,7 @@ def _float_pairs(rng: np.random.Generator) -> Any:
 
 cast: Op = declare(
     "cast", lambda x, /, *, dtype: x.astype(dtype), lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),
-    analytic=True, samples=_float_pairs, caption="x in another float dtype",
+    samples=_float_pairs, caption="x in another float dtype",
 )  # fmt: skip
 
 pick = declare("pick", lambda xs, /, *, i: xs[i], lambda g, y, xs, *, i: g,
@@ -151,7 +151,7 @@ def backpropagate(
                 slots[k] = c if slots[k] is None else slots[k] + c
                 continue
             like = raw[i]
-            if type(c) is not _ndarray and lift is None:
+            if type(c) is not _ndarray and (lift is None or not hasattr(c, "shape")):
                 c = _as_array(c, op, i)
             if c.shape != like.shape or c.dtype is not like.dtype:
                 c = _fit(c, like, op, i)
@@ -174,7 +174,9 @@ def backpropagate(
 def _special(op: Op, rule: Any, i: int, g: Any, y: Any, values: Any, params: Any) -> Any:
     """A rule that serves all inputs of a variadic op, or one with poles."""
     if op.variadic:
-        return rule(g, y, i, *values, **params)
+        values = (i, *values)
+    if not op.singular:
+        return rule(g, y, *values, **params)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return zero_law(rule(g, y, *values, **params), g)
 

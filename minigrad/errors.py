@@ -60,6 +60,10 @@ class CheckpointError(MinigradError, ValueError):
     """A file that is not a whole and sound checkpoint."""
 
 
+class StorageError(MinigradError, OSError):
+    """A file that cannot be written: its message is in `strerror`, the cause in `errno`."""
+
+
 class DataError(MinigradError, ValueError):
     """Training data that cannot be used as it is."""
 

@@ -139,8 +139,9 @@ class _Call:
         """Cotangents in the structure of each argument; zeros where nothing flows."""
         live = [(y, v) for y, v in zip(outputs, seeds, strict=True) if y.requires_grad]
         wanted = {x._node for fresh, _ in self.variables for x in fresh}
+        traced = any(isinstance(v, Tensor) and v.requires_grad for _, v in live) and recorded_mode()
         found = pull([y for y, _ in live], [v for _, v in live], wanted=wanted,
-                     record=self.nested) if live else {}  # fmt: skip
+                     record=self.nested or traced) if live else {}  # fmt: skip
 
         def of(x: Tensor) -> Tensor:
             g, owned = found.get(x._node, (None, True))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ArgumentError, ShapeError, lesson
 from .op import PUBLIC
-from .tensor import Tensor, _leaf, _new, _own, _wrap_scalar
+from .tensor import Tensor, _copied, _leaf, _new, _wrap_scalar
 
 
 class Parameter(Tensor):
@@ -26,7 +26,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Parameter:
-        array = _wrap_scalar(_own(data.data if isinstance(data, Tensor) else data, "Parameter"))
+        array = _copied(data, "Parameter")
         if dtype is not None:
             array = _wrap_scalar(np.array(array, dtype=dtype))
         out: Parameter = _new(cls)
@@ -57,9 +57,13 @@ class Module:
         """Parameters by dotted name, for instance ``cells.0.W_f``.
 
         An attribute counts if it is a Parameter or any tensor that requires a gradient, so
-        a parameter may be replaced by a traced tensor.
+        a parameter may be replaced by a traced tensor.  One that is shared goes by the first
+        of its names.
         """
-        return dict(_parameters(self, ""))
+        first: dict[Tensor, str] = {}
+        for name, p in _parameters(self, ""):
+            first.setdefault(p, name)
+        return {name: p for p, name in first.items()}
 
     def parameters(self) -> list[Tensor]:
         """The parameters in the order of their names in `named_parameters`."""
@@ -81,15 +85,19 @@ class Module:
     @state.setter
     def state(self, arrays: Mapping[str, Any]) -> None:
         own = self.named_parameters()
+        arrays = {name: np.asarray(a) for name, a in arrays.items()}
         wrong = [f"missing {name!r}" for name in own if name not in arrays]
         wrong += [f"unknown {name!r}" for name in arrays if name not in own]
-        wrong += [f"{name!r} has shape {np.shape(arrays[name])}, needs {p.shape}"
+        wrong += [f"{name!r} is {a.dtype} of shape {a.shape}, needs {p.dtype} of shape {p.shape}"
                   for name, p in own.items()
-                  if name in arrays and np.shape(arrays[name]) != p.shape]  # fmt: skip
+                  if (a := arrays.get(name)) is not None
+                  and (a.shape != p.shape or not np.can_cast(a.dtype, p.dtype, "same_kind"))]  # fmt: skip
+        wrong += [f"{name!r} was computed, only a leaf can be loaded"
+                  for name, p in own.items() if p._node.op is not None]  # fmt: skip
         if wrong:
             raise ShapeError(lesson("state", "; ".join(wrong), "nothing was loaded"))
         for name, p in own.items():
-            p.data = np.asarray(arrays[name]).astype(p.dtype)
+            p.data = arrays[name].astype(p.dtype)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -108,7 +116,8 @@ class Module:
 
     def with_parameters(self, tensors: Mapping[str, Tensor]) -> Module:
         """A clone that shares everything but the parameters named: those are `tensors`."""
-        clone: Module = _replaced(self, "", dict(tensors))
+        own = self.named_parameters()
+        clone: Module = _replaced(self, {own[name]: new for name, new in tensors.items()})
         return clone
 
 
@@ -136,18 +145,19 @@ def _parameters(module: Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield prefix + name, child
 
 
-def _replaced(part: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:
+def _replaced(part: Any, new: dict[Tensor, Tensor]) -> Any:
     if isinstance(part, Module):
         clone = copy.copy(part)
         for name, child in vars(part).items():
-            vars(clone)[name] = _replaced(child, f"{prefix}.{name}" if prefix else name, tensors)
+            vars(clone)[name] = _replaced(child, new)
         return clone
     if isinstance(part, Tensor):
-        return tensors.get(prefix, part)
+        return new.get(part, part)
     if isinstance(part, (list, tuple)):
-        return type(part)(_replaced(c, f"{prefix}.{k}", tensors) for k, c in enumerate(part))
+        parts = [_replaced(c, new) for c in part]
+        return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
     if isinstance(part, dict):
-        return {k: _replaced(c, f"{prefix}.{k}", tensors) for k, c in part.items()}
+        return {k: _replaced(c, new) for k, c in part.items()}
     return part
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, lesson
+from .errors import ArgumentError, ShapeError, lesson
 from .tensor import Tensor
 
 Array = np.ndarray[Any, Any]
@@ -52,7 +52,7 @@ class Optimizer:
         if not (np.isfinite(lr) and lr >= 0):
             raise ArgumentError(lesson(type(self).__name__, f"lr={lr}", "a finite number, at least 0"))
         self.lr = lr
-        self.steps = 0
+        self.steps = [0] * len(self.params)  # a parameter without a gradient skips its step
         self.memory: dict[str, list[Array]] = {}
 
     def zero_grad(self) -> None:
@@ -62,12 +62,10 @@ class Optimizer:
 
     def step(self) -> None:
         """Update each parameter that has a gradient."""
-        self.steps += 1
         for k, p in enumerate(self.params):
             if p.grad is not None:
-                new = self._updated(k, p.data, p.grad.data)
-                new.setflags(write=False)
-                p.data = new
+                self.steps[k] += 1
+                p.data = self._updated(k, p.data, p.grad.data)
 
     def _updated(self, k: int, w: Array, g: Array) -> Array:
         raise NotImplementedError
@@ -79,13 +77,17 @@ class Optimizer:
 
     @property
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "lr": self.lr,
+        return {"steps": list(self.steps), "lr": self.lr,
                 "memory": {name: [a.copy() for a in arrays] for name, arrays in self.memory.items()}}  # fmt: skip
 
     @state.setter
     def state(self, saved: dict[str, Any]) -> None:
-        self.steps, self.lr = int(saved["steps"]), float(saved["lr"])
-        self.memory = {name: [np.array(a) for a in arrays] for name, arrays in saved["memory"].items()}
+        steps, lr = [int(n) for n in saved["steps"]], float(saved["lr"])
+        memory = {name: [np.array(a) for a in arrays] for name, arrays in saved["memory"].items()}
+        shapes = [p.shape for p in self.params]
+        if len(steps) != len(shapes) or any([a.shape for a in m] != shapes for m in memory.values()):
+            raise ShapeError(lesson("state", "it was saved for other parameters", "nothing was loaded"))
+        self.steps, self.lr, self.memory = steps, lr, memory
 
 
 class SGD(Optimizer):
@@ -105,7 +107,7 @@ class SGD(Optimizer):
         if self.momentum:
             v = self._remembered("velocity", k)
             v *= self.momentum
-            v += g if self.steps == 1 else (1 - self.dampening) * g  # PyTorch: the first is whole
+            v += g if self.steps[k] == 1 else (1 - self.dampening) * g  # PyTorch: the first is whole
             g = g + self.momentum * v if self.nesterov else v
         return w - self.lr * g
 
@@ -134,9 +136,9 @@ class Adam(Optimizer):
         v *= b2
         v += (1 - b2) * (g * g)
         root = np.sqrt(v)
-        root /= (1 - b2**self.steps) ** 0.5
+        root /= (1 - b2**self.steps[k]) ** 0.5
         root += self.eps
-        return w - (self.lr / (1 - b1**self.steps)) * (m / root)
+        return w - (self.lr / (1 - b1**self.steps[k])) * (m / root)
 
 
 class AdamW(Adam):

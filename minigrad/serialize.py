@@ -1,8 +1,9 @@
 """Checkpoints: a tree of arrays in one safetensors file, written whole or not at all.
 
 The arrays stand in the file under their path in the tree (``model/W_f``), so that any
-safetensors reader can use them; the tree's structure, `meta` and a SHA-256 of every array
-are JSON in the file's header.  Nothing in a file is ever executed.
+safetensors reader can use them; the tree's structure and `meta` are JSON in the file's
+header, with a SHA-256 of every array, to say which one is damaged, and one of the whole
+file, taken with zeros in its own place.  Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, CheckpointError, lesson
+from .errors import ArgumentError, CheckpointError, StorageError, lesson
 from .tensor import Tensor
 
 FORMAT = 1
+UNSEALED = "0" * 64
 
 
 def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any] | None = None) -> None:
@@ -34,11 +36,18 @@ def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any] | None = 
     tree : dict, list or tuple of trees, or a leaf
     meta : dict, optional
         Anything that JSON holds.
+
+    Raises
+    ------
+    ArgumentError
+        Something in the tree or in `meta` that a file cannot hold.
+    StorageError
+        The disk refused; what stood at `path` before is intact.
     """
     safetensors = _safetensors()
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     structure = _pack(tree, "", arrays)
-    header = {"format": FORMAT, "tree": structure, "meta": meta,
+    header = {"format": FORMAT, "whole": UNSEALED, "tree": structure, "meta": meta,
               "sha256": {name: _digest(a) for name, a in arrays.items()}}  # fmt: skip
     try:
         text = json.dumps(header)
@@ -46,7 +55,13 @@ def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any] | None = 
         raise ArgumentError(lesson("save", f"meta or a leaf of the tree: {error}",
                                    "arrays, tensors, numbers, strings and None")) from None  # fmt: skip
     data = safetensors.save(arrays, metadata={"minigrad": text})
-    _write_atomically(Path(path), data)
+    seal = hashlib.sha256(data).hexdigest().encode()
+    data = data.replace(UNSEALED.encode(), seal, 1)  # "whole" stands before all that is variable
+    try:
+        _write_atomically(Path(path), data)
+    except OSError as error:
+        raise StorageError(error.errno, lesson("save", f"{path}: {error.strerror}",
+                                               "nothing was changed there")) from None  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Any, Any]:
@@ -81,6 +96,9 @@ def load(path: str | os.PathLike[str]) -> tuple[Any, Any]:
         for name, digest in header["sha256"].items():
             if _digest(arrays[name]) != digest:
                 raise ValueError(f"checksum mismatch in tensor {name!r}")
+        whole = data.replace(header["whole"].encode(), UNSEALED.encode(), 1)
+        if hashlib.sha256(whole).hexdigest() != header["whole"]:
+            raise ValueError("checksum mismatch in the header")
         return _unpack(header["tree"], arrays), header["meta"]
     except Exception as error:
         raise CheckpointError(lesson("load", f"{path}: {error}",
@@ -112,6 +130,11 @@ def _pack(tree: Any, path: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         return {kind: [_pack(v, f"{below}{k}", arrays) for k, v in enumerate(tree)]}
     if isinstance(tree, (Tensor, np.ndarray, np.generic)):
         array = tree.data if isinstance(tree, Tensor) else np.asarray(tree)
+        if array.dtype.kind not in "biufc":
+            raise ArgumentError(lesson("save", f"an array of dtype {array.dtype} at {path!r}",
+                                       "numbers and booleans"))  # fmt: skip
+        while path in arrays or path == "__metadata__":  # {"a/b": x, "a": {"b": y}}
+            path += "'"
         # safetensors takes the buffer as it lies: give it C order, native bytes
         arrays[path] = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
         return {"array": path}

@@ -17,7 +17,7 @@ from weakref import ref
 import numpy as np
 
 from .backward import Observer, backpropagate, pick
-from .debug import Site, check_cotangent, check_forward, check_unchanged
+from .debug import Site, check_cotangent, check_forward, check_unchanged, made_at
 from .errors import (
     ArgumentError,
     DtypeError,
@@ -51,6 +51,7 @@ class Mode(NamedTuple):
     grad: bool = True
     tape: list[Node] | None = None
     debug: bool = False
+    everything: bool = False
 
 
 _EAGER = Mode()
@@ -139,6 +140,12 @@ class debug(_Switch):  # noqa: N801
     _change = {"debug": True}
 
 
+class record_all(_Switch):  # noqa: N801
+    """Record stages that carry no gradient too, so that explanations see them."""
+
+    _change = {"everything": True}
+
+
 class recording(_Switch):  # noqa: N801
     """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
     the order they ran, reverse passes included.  Capture reads this tape."""
@@ -180,8 +187,8 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
         y = op.forward(*values, **params) if params else op.forward(*values)
     except MinigradError:
         raise
-    except (ValueError, TypeError, IndexError) as error:
-        raise _complaint(op, values, params, error) from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise _complaint(op, inputs, values, params, error) from None
     if type(y) is _ndarray:
         _lock(y, False)
     elif type(y) is tuple:
@@ -195,7 +202,7 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
         recorded = needs_grad
     else:
         node.requires_grad = needs_grad = needs_grad and mode.grad and op.differentiable
-        recorded = needs_grad or mode.tape is not None
+        recorded = needs_grad or mode.everything or mode.tape is not None
     if recorded:
         node.op = op
         node.inputs = inputs
@@ -262,6 +269,13 @@ def _own(a: Any, where: str) -> Any:
     return array
 
 
+def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
+    """The caller's array, list, number or Tensor as an array that nobody else has."""
+    a = a.data if isinstance(a, Tensor) else a
+    array = _own(a, where)
+    return _wrap_scalar(array.copy() if array is a else array)
+
+
 def _ragged(a: Any) -> str:
     def length(row: Any) -> Any:
         return np.shape(row) if not isinstance(row, (list, tuple)) else (len(row),)
@@ -273,7 +287,9 @@ def _ragged(a: Any) -> str:
                  if isinstance(row, (list, tuple))), "its rows differ")  # fmt: skip
 
 
-def _complaint(op: Op, values: tuple[Any, ...], params: dict[str, Any], error: Exception) -> Exception:
+def _complaint(
+    op: Op, inputs: Any, values: tuple[Any, ...], params: dict[str, Any], error: Exception
+) -> Exception:
     """The error that `op` owes its caller where `forward` failed."""
     better = op.complain(values, params) if op.complain is not None else None
     if better is None and op.broadcasts:
@@ -287,6 +303,9 @@ def _complaint(op: Op, values: tuple[Any, ...], params: dict[str, Any], error: E
         kind = ShapeError if isinstance(error, ValueError) else ArgumentError
         shapes = ", ".join(str(np.shape(v)) for v in values)
         better = kind(lesson(op.name, f"{error}", f"it was given shapes {shapes}"))
+    made = [f"input {i}{made_at(n)}" for i, n in enumerate(inputs) if n is not None and n.site]
+    if made:
+        better.args = (lesson(str(better), *made),)
     return better
 
 
@@ -323,8 +342,7 @@ class Tensor(Methods):
         if node.op is not None:
             raise GraphError(lesson(".data =", f"{node.label} was computed",
                                     "only a leaf can be given another array"))  # fmt: skip
-        array = _own(new.data if isinstance(new, Tensor) else new, ".data =")
-        array = array if type(array) is np.ndarray else _wrap_scalar(array)
+        array = _copied(new, ".data =")
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(lesson(
                 ".data =", f"got shape {array.shape} {array.dtype}",
@@ -421,14 +439,16 @@ class Tensor(Methods):
         """
         found = pull([self], [seed], record=create_graph,
                      free=not (create_graph if retain_graph is None else retain_graph))  # fmt: skip
-        arrived = []
+        arrived: dict[Tensor, Tensor] = {}  # all or nothing: an exception leaves no trace
         for node, (g, owned) in found.items():
             handle = node.handle() if node.handle is not None else None
             if handle is not None:
                 if not isinstance(g, Tensor):
                     g = constant(g if owned else np.array(g))
-                arrived.append((handle, g if handle._grad is None else handle._grad + g))
-        for handle, grad in arrived:  # all or nothing: an exception above leaves no trace
+                # a leaf whose .data was replaced has a node for each array it held
+                before = arrived[handle] if handle in arrived else handle._grad
+                arrived[handle] = g if before is None else before + g
+        for handle, grad in arrived.items():
             handle._grad = grad
 
     # how Python and NumPy see it
@@ -529,7 +549,7 @@ class Tensor(Methods):
 def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | None) -> Tensor:
     out = _new(kind)
     out._grad = None
-    out._node = _leaf(out, _wrap_scalar(_own(array, "copy")), requires_grad, name)
+    out._node = _leaf(out, _copied(array, "copy"), requires_grad, name)
     return out
 
 
@@ -567,6 +587,8 @@ def _unknown(name: str) -> DtypeError:
 
 # A second name for a node's value, so that a transform can cut the graph at its argument.
 alias = declare("alias", lambda x, /: x, lambda g, y, x: g, analytic=True, caption="x itself")
+# What a recorded pass found, in memory of its own.
+copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, analytic=True, caption="x copied")
 
 
 def constant(array: Any) -> Tensor:
@@ -598,15 +620,15 @@ def tensor(
     ShapeError
         A ragged list.
     """
-    if isinstance(data, Tensor):
-        data = data.data
-    array = _own(data, "tensor")
+    array = _copied(data, "tensor")
     if dtype is not None:
-        array = np.array(array, dtype=dtype)
+        array = array.astype(dtype)
         _lock(array, False)
     out = _new(Tensor)
     out._grad = None
-    out._node = _leaf(out, _wrap_scalar(array), requires_grad, name)
+    out._node = _leaf(out, array, requires_grad, name)
+    if _get_mode().debug:
+        out._node.site = Site((out._node.value,))
     return out
 
 
@@ -647,7 +669,8 @@ def pull(
         if not isinstance(seed, Tensor):
             start[node] = constant(seed)
     with (enable_grad if record else no_grad)():
-        return backpropagate(start, wanted=wanted, lift=_lift, free=free, observe=observe)
+        found = backpropagate(start, wanted=wanted, lift=_lift, free=free, observe=observe)
+        return {node: (g if owned else apply(copy, (g,)), True) for node, (g, owned) in found.items()}
 
 
 def _lift(node: Node) -> Any:

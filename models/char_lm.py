@@ -40,8 +40,16 @@ class CharLM(mg.nn.Module):
         Draws the parameters.
     """
 
-    def __init__(self, characters: int, hidden: int, *, layers: int = 1, embedding: int = 32,
-                 dtype: Any = np.float32, rng: np.random.Generator | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        characters: int,
+        hidden: int,
+        *,
+        layers: int = 1,
+        embedding: int = 32,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         rng = rng or np.random.default_rng()
         self.embedding = mg.nn.Embedding(characters, embedding, dtype=dtype, rng=rng)
         self.lstm = LSTM(embedding, hidden, layers=layers, dtype=dtype, rng=rng)
@@ -66,23 +74,29 @@ class CharLM(mg.nn.Module):
         outputs, state = self.lstm(self.embedding(ids), state)
         return self.head(outputs), state
 
-    def loss(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[Tensor, State]:
+    def loss(self, codes: Ids, state: State | None = None) -> tuple[Tensor, State]:
         """Mean cross entropy in nats, and the state as a constant.
 
         The state goes on to the next chunk while the gradient stops here: truncated
         backpropagation through time.
+
+        Parameters
+        ----------
+        codes : array of int, shape (T + 1, B)
+            Each row but the last is read, each but the first predicted.
+        state : (a, c), optional
         """
-        scores, (a, c) = self(inputs, state)
-        return mg.cross_entropy(scores, targets), (a.detach(), c.detach())
+        scores, (a, c) = self(codes[:-1], state)
+        return mg.cross_entropy(scores, codes[1:]), (a.detach(), c.detach())
 
     @mg.no_grad()
     def bits(self, streams: Streams) -> float:
         """Bits per character over a whole text, read once from an empty state."""
-        total, state = 0.0, None
-        for inputs, targets in streams:
-            loss, state = self.loss(inputs, targets, state)
-            total += loss.item() * inputs.size
-        return total / streams.inputs.size / math.log(2)
+        nats, state = 0.0, None
+        for codes in streams:
+            loss, state = self.loss(codes, state)
+            nats += loss.item() * codes[1:].size
+        return nats / streams.predictions / math.log(2)
 
     @mg.no_grad()
     def sample(
@@ -107,7 +121,9 @@ class CharLM(mg.nn.Module):
             A character's number, as soon as it is drawn.
         """
         if not (math.isfinite(temperature) and temperature >= 0):
-            raise ArgumentError(lesson("sample", f"temperature={temperature}", "a finite number, at least 0"))
+            raise ArgumentError(
+                lesson("sample", f"temperature={temperature}", "a finite number, at least 0")
+            )
         if not len(prompt):
             raise ArgumentError(lesson("sample", "an empty prompt", "at least one character"))
         scores, state = self(prompt[:, None])

@@ -74,6 +74,12 @@ class LSTMCell(Module):
         -------
         a, c : Tensor, shape (n_a, B) or (n_a,)
         """
+        if t is None:
+            return self._block(x_t, state, None)
+        with mg.record_all():  # z<1> joins two constants, and is a stage all the same
+            return self._block(x_t, state, t)
+
+    def _block(self, x_t: Any, state: State, t: int | None) -> tuple[Tensor, Tensor]:
         x_t, a_prev, c_prev = self._columns(x_t, *state)
         columns = x_t.ndim == 2
         if t is not None:

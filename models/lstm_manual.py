@@ -218,19 +218,23 @@ def _dtype(params: Params, *others: ArrayLike) -> np.dtype[Any]:
 
 
 # The layout of the batched form, see `forward_batched`: the rows of `values` ...
-TANH_C, C, C_TILDE, F, U, O = range(6)  # noqa: E741
-SUMS = slice(C_TILDE, O + 1)
-SIGMOIDS = slice(F, O + 1)
+TANH_C, C, C_TILDE, GATE_F, GATE_U, GATE_O = range(6)
+SUMS = slice(C_TILDE, GATE_O + 1)
+SIGMOIDS = slice(GATE_F, GATE_O + 1)
 # ... and the pairs of rows that go through the same arithmetic together.
-C_AND_C_TILDE, F_AND_U = slice(C, C_TILDE + 1), slice(F, U + 1)
-TANHS, THEIR_GATES = slice(TANH_C, C_TILDE + 1, 2), slice(O, F, -1)  # tanh_c with o, c̃ with u
-GATES = "cfuo"
+C_AND_C_TILDE, F_AND_U = slice(C, C_TILDE + 1), slice(GATE_F, GATE_U + 1)
+TANHS, THEIR_GATES = (
+    slice(TANH_C, C_TILDE + 1, 2),
+    slice(GATE_O, GATE_F, -1),
+)  # tanh_c with o, c̃ with u
+GATES = "cfuo"  # of the weights, too
+
+# So many numbers per row of `values` are worked on at once in `_slopes`; the dozen or so rows that
+# takes should stay in a processor's second-level cache.
 IN_CACHE = 1 << 13
 
 
-def forward_batched(
-    params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike
-) -> dict[str, Array]:
+def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[str, Array]:
     """`forward` for speed: the same arguments, and a cache for `backward_batched`.
 
     Returns
@@ -254,12 +258,16 @@ def forward_batched(
     next to c̃ like Γ_f to Γ_u, both products of c<t> = c<t-1> ⊙ Γ_f + c̃ ⊙ Γ_u are one call.
     """
     dtype = _dtype(params, x, a0, c0)
-    weights = np.concatenate(
-        [np.column_stack([params[f"W_{g}"], params[f"b_{g}"]]) for g in GATES], dtype=dtype
-    )
     inputs = np.asarray(x, dtype)
     T, B, n_x = inputs.shape
-    n_a = len(weights) // 4
+    n_a = np.shape(a0)[-1]
+
+    weights = np.empty((4, n_a, n_a + n_x + 1), dtype)
+    for gate, g in zip(weights, GATES, strict=True):
+        gate[:, :-1], gate[:, -1] = params[f"W_{g}"], params[f"b_{g}"]
+    half = np.array([1, 0.5, 0.5, 0.5], dtype).reshape(4, 1, 1)
+    halved = np.multiply(weights.transpose(0, 2, 1), half, order="C")
+    W_a, W_x = halved[:, :n_a], halved[:, n_a:]
 
     z = np.empty((T + 1, B, n_a + n_x + 1), dtype)
     a = z[:, :, :n_a]
@@ -268,28 +276,25 @@ def forward_batched(
     c = values[C]
     c[0] = c0
 
-    by_gate = weights.reshape(4, n_a, -1).transpose(0, 2, 1)
-    half = np.array([1, 0.5, 0.5, 0.5], dtype).reshape(4, 1, 1)
-    halved = np.multiply(by_gate, half, order="C")
-    W_a, W_x = halved[:, :n_a], halved[:, n_a:]
     np.matmul(z[:T, :, n_a:].reshape(T * B, -1), W_x, out=values[SUMS, :T].reshape(4, T * B, n_a))
 
     recurrent, terms = np.empty((4, B, n_a), dtype), np.empty((2, B, n_a), dtype)
+    halves = half[1:]
     steps = values[:, :T].swapaxes(0, 1)
     for v, a_before, a_t, c_t in zip(steps, a[:-1], a[1:], c[1:], strict=True):
         sums, gates = v[SUMS], v[SIGMOIDS]
         np.matmul(a_before, W_a, recurrent)
         np.add(sums, recurrent, sums)
         np.tanh(sums, sums)
-        np.multiply(gates, half[1:], gates)
-        np.add(gates, half[1:], gates)
+        np.multiply(gates, halves, gates)
+        np.add(gates, halves, gates)
         np.multiply(v[C_AND_C_TILDE], v[F_AND_U], terms)
         np.add(terms[0], terms[1], c_t)
         np.tanh(c_t, v[TANH_C])
-        np.multiply(v[TANH_C], v[O], a_t)
+        np.multiply(v[TANH_C], v[GATE_O], a_t)
     outputs = a[1:]
     outputs.flags.writeable = False
-    return {"outputs": outputs, "z": z, "values": values, "weights": weights}
+    return {"outputs": outputs, "z": z, "values": values, "weights": weights.reshape(4 * n_a, -1)}
 
 
 def backward_batched(
@@ -337,7 +342,7 @@ def backward_batched(
         backwards = [
             each[::-1]
             for each in (
-                own[blocks], slopes.swapaxes(0, 1), values[F, blocks], d_sums[blocks], by_gate[blocks]
+                own[blocks], slopes.swapaxes(0, 1), values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
             )
         ]  # fmt: skip
         for d_own, slope, Γ_f, d_sum, d_sum_by_gate in zip(*backwards, strict=True):
@@ -351,8 +356,8 @@ def backward_batched(
 
     d_rows = d_sums.reshape(T * B, -1)
     d_weights = (d_rows.T @ z[:T].reshape(T * B, -1)).reshape(4, n_a, -1)
-    grads = {f"b_{g}": d[:, -1].copy() for g, d in zip(GATES, d_weights, strict=True)}
-    grads |= {f"W_{g}": d[:, :-1].copy() for g, d in zip(GATES, d_weights, strict=True)}
+    grads = {f"b_{g}": d[:, -1] for g, d in zip(GATES, d_weights, strict=True)}
+    grads |= {f"W_{g}": d[:, :-1] for g, d in zip(GATES, d_weights, strict=True)}
     return grads | {"a<0>": a_via_z, "c<0>": c_via_c, "x": (d_rows @ W_x).reshape(T, B, -1)}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -30,13 +31,14 @@ from minigrad.errors import (
 
 from .char_lm import CharLM
 from .lstm import State
-from .text import Streams, Text, Vocabulary, split
+from .text import Corpus, Vocabulary
 
 KIND = "minigrad character model"
 EMBEDDING = 32
 MAX_NORM = 1.0
 LAST_LR = 0.02
 VALIDATIONS = 10
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def _option(default: Any, caption: str, low: float | None = None, high: float = math.inf) -> Any:
@@ -55,7 +57,9 @@ class Recipe:
     layers: int = _option(1, "LSTM layers", 1)
     seq: int = _option(50, "characters that gradients flow back through", 1)
     batch: int = _option(32, "streams of text read side by side", 1)
-    lr: float = _option(0.01, "Adam's learning rate at the beginning; it falls along a cosine", 1e-9, 10)
+    lr: float = _option(
+        0.01, "Adam's learning rate at the beginning; it falls along a cosine", 1e-9, 10
+    )
     seed: int = _option(0, "of the random numbers", 0)
     dtype: str = _option("float32", "float32 or float64")
 
@@ -63,8 +67,14 @@ class Recipe:
         for each in fields(self):
             value, low, high = getattr(self, each.name), each.metadata["low"], each.metadata["high"]
             if low is not None and not low <= value <= high:  # False for NaN as well
-                raise ArgumentError(lesson(f"--{each.name} {value}", "", f"a number of at least {low:g}"
-                                           + (f" and at most {high:g}" if high < math.inf else "")))  # fmt: skip
+                raise ArgumentError(
+                    lesson(
+                        f"--{each.name} {value}",
+                        "",
+                        f"a number of at least {low:g}"
+                        + (f" and at most {high:g}" if high < math.inf else ""),
+                    )
+                )
         if self.dtype not in ("float32", "float64"):
             raise ArgumentError(lesson(f"--dtype {self.dtype}", "", "float32 or float64"))
 
@@ -85,9 +95,14 @@ class Recipe:
         """Raise ArgumentError, before anything is allocated, if it cannot fit this machine."""
         needed, present = self.memory(characters), machine_memory()
         if needed > present:
-            raise ArgumentError(lesson(
-                f"--hidden {self.hidden} --layers {self.layers} --seq {self.seq} --batch {self.batch}",
-                f"would take about {size(needed)} of memory", f"this machine has {size(present)}"))  # fmt: skip
+            raise ArgumentError(
+                lesson(
+                    f"--hidden {self.hidden} --layers {self.layers} --seq {self.seq} "
+                    f"--batch {self.batch}",
+                    f"would take about {size(needed)} of memory",
+                    f"this machine has {size(present)}",
+                )
+            )
 
     def lr_at(self, step: int) -> float:
         """The learning rate of update `step`, counted from 0: a cosine down to nearly nothing."""
@@ -105,13 +120,8 @@ def machine_memory() -> float:
 
 def size(count: float) -> str:
     """Bytes as people write them: ``1.2 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "EB"
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+    power = min(max(0, math.floor(math.log10(max(count, 1)) / 3)), len(UNITS) - 1)
+    return f"{count / 1000**power:,.{min(power, 1)}f} {UNITS[power]}"
 
 
 class Run:
@@ -119,7 +129,7 @@ class Run:
 
     Parameters
     ----------
-    text : Text
+    text : Corpus
     recipe : Recipe
 
     Attributes
@@ -130,15 +140,11 @@ class Run:
         Bits per character on the held-out text, when last asked and at best.
     """
 
-    def __init__(self, text: Text, recipe: Recipe) -> None:
+    def __init__(self, text: Corpus, recipe: Recipe) -> None:
         self.text, self.recipe = text, recipe
-        self.vocabulary = Vocabulary.of(text.content)
-        learned, unseen = split(self.vocabulary.encode(text.content), seq=recipe.seq, batch=recipe.batch)
-        recipe.refuse_too_large(len(self.vocabulary))
-        self.streams = Streams.of(learned, seq=recipe.seq, batch=recipe.batch)
-        side_by_side = min(32, max(1, len(unseen) // (10 * recipe.seq)))
-        self.unseen = Streams.of(unseen, seq=recipe.seq, batch=side_by_side)
-        self.model = _model(recipe, self.vocabulary)
+        recipe.refuse_too_large(len(text.vocabulary))
+        self.learned, self.unseen = text.split(seq=recipe.seq, batch=recipe.batch)
+        self.model = _model(recipe, text.vocabulary)
         self.optimizer = mg.optim.Adam(self.model.parameters(), lr=recipe.lr)
         self.state: State | None = None
         self.step = 0
@@ -152,12 +158,12 @@ class Run:
         NonFiniteError
             The loss or a gradient is not finite; the model stays as it was.
         """
-        position = self.step % len(self.streams)
+        position = self.step % len(self.learned)
         if position == 0:
             self.state = None  # the streams begin again
         self.optimizer.lr = self.recipe.lr_at(self.step)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below, once and for all
-            loss, state = self.model.loss(*self.streams.chunk(position), self.state)
+            loss, state = self.model.loss(self.learned.chunk(position), self.state)
             self.optimizer.zero_grad()
             loss.backward()
             norm = mg.optim.clip_grad_norm(self.optimizer.params, MAX_NORM)
@@ -165,7 +171,8 @@ class Run:
             if not math.isfinite(value):
                 raise NonFiniteError(
                     f"the {name} became {value} at step {self.step + 1}, with a learning rate of "
-                    f"{self.optimizer.lr:.3g}; try a smaller --lr than {self.recipe.lr:g}")  # fmt: skip
+                    f"{self.optimizer.lr:.3g}; try a smaller --lr than {self.recipe.lr:g}"
+                )
         self.optimizer.step()
         self.state = state
         self.step += 1
@@ -179,33 +186,48 @@ class Run:
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
         carried = None if self.state is None else [part.data for part in self.state]
-        mg.save(path, {"model": self.model.state, "optimizer": self.optimizer.state, "carried": carried},
-                meta={"kind": KIND, "recipe": asdict(self.recipe), "step": self.step,
-                      "held_out": _json_number(self.held_out), "best": _json_number(self.best),
-                      "vocabulary": self.vocabulary.characters,
-                      "text": {"source": self.text.source, "sha256": self.text.sha256}})  # fmt: skip
+        mg.save(
+            path,
+            {"model": self.model.state, "optimizer": self.optimizer.state, "carried": carried},
+            meta={
+                "kind": KIND,
+                "recipe": asdict(self.recipe),
+                "step": self.step,
+                "held_out": _json_number(self.held_out),
+                "best": _json_number(self.best),
+                "vocabulary": self.text.vocabulary.characters,
+                "text": {"source": self.text.source, "sha256": self.text.sha256},
+            },
+        )
 
     @classmethod
-    def resume(cls, path: Path, text: Text, changes: dict[str, Any]) -> Run:
+    def resume(cls, path: Path, text: Corpus, changes: dict[str, Any]) -> Run:
         """Go on from a checkpoint.
 
         Parameters
         ----------
         path : Path
-        text : Text
+        text : Corpus
             The same as before.
         changes : dict
             What the caller asks of the recipe.  Only `steps` may differ from what it was.
         """
         saved = Checkpoint.load(path)
         asked = asdict(saved.recipe) | changes
-        differing = [f"--{name} {value} (was {asdict(saved.recipe)[name]})" for name, value in changes.items()
-                     if name != "steps" and value != asdict(saved.recipe)[name]]  # fmt: skip
+        differing = [
+            f"--{name} {value} (was {asdict(saved.recipe)[name]})"
+            for name, value in changes.items()
+            if name != "steps" and value != asdict(saved.recipe)[name]
+        ]
         if text.sha256 != saved.meta["text"]["sha256"]:
-            differing.append(f"text {text.source}, SHA-256 {text.sha256[:12]} "
-                             f"(was {saved.meta['text']['source']}, {saved.meta['text']['sha256'][:12]})")  # fmt: skip
+            differing.append(
+                f"text {text.source}, SHA-256 {text.sha256[:12]} "
+                f"(was {saved.meta['text']['source']}, {saved.meta['text']['sha256'][:12]})"
+            )
         if differing:
-            raise DataError(lesson("resume", f"{path} was trained otherwise: {', '.join(differing)}"))
+            raise DataError(
+                lesson("resume", f"{path} was trained otherwise: {', '.join(differing)}")
+            )
         run = cls(text, Recipe(**asked))
         with saved.checked():
             run.model.state = saved.tree["model"]
@@ -214,7 +236,9 @@ class Run:
                 a, c = saved.tree["carried"]
                 run.state = (mg.tensor(a), mg.tensor(c))
             run.step = int(saved.meta["step"])
-            run.held_out, run.best = (float(saved.meta[name] or math.inf) for name in ("held_out", "best"))
+            run.held_out, run.best = (
+                float(saved.meta[name] or math.inf) for name in ("held_out", "best")
+            )
         return run
 
 
@@ -223,8 +247,14 @@ def _json_number(value: float) -> float | None:
 
 
 def _model(recipe: Recipe, vocabulary: Vocabulary) -> CharLM:
-    return CharLM(len(vocabulary), recipe.hidden, layers=recipe.layers, embedding=EMBEDDING,
-                  dtype=np.dtype(recipe.dtype), rng=np.random.default_rng(recipe.seed))  # fmt: skip
+    return CharLM(
+        len(vocabulary),
+        recipe.hidden,
+        layers=recipe.layers,
+        embedding=EMBEDDING,
+        dtype=np.dtype(recipe.dtype),
+        rng=np.random.default_rng(recipe.seed),
+    )
 
 
 class _Checked:
@@ -237,8 +267,9 @@ class _Checked:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, (MinigradError, KeyError, TypeError, ValueError, IndexError)):
-            raise CheckpointError(lesson("load", f"{self.path}: not a {KIND}, or one of another "
-                                         f"version ({error})")) from None  # fmt: skip
+            raise CheckpointError(
+                lesson("load", f"{self.path}: not a {KIND}, or one of another version ({error})")
+            ) from None
 
 
 class Checkpoint(NamedTuple):
@@ -327,7 +358,9 @@ def train(run: Run, out: Path, watch: Callable[[Progress], None]) -> bool:
             try:
                 bits = run.update()
             except NonFiniteError as error:
-                kept = f"{out} holds the last good state" if out.exists() else "nothing was saved yet"
+                kept = (
+                    f"{out} holds the last good state" if out.exists() else "nothing was saved yet"
+                )
                 raise NonFiniteError(f"{error}; {kept}") from None
             learning += time.perf_counter() - start
             due = run.step % every == 0 or run.step == recipe.steps
@@ -341,13 +374,17 @@ def train(run: Run, out: Path, watch: Callable[[Progress], None]) -> bool:
             left = (time.perf_counter() - begun) / done * (recipe.steps - run.step)
             speed = done * recipe.seq * recipe.batch / learning
             try:
-                watch(Progress(run.step, recipe.steps, bits, run.held_out if due else None, speed, left))
+                watch(
+                    Progress(
+                        run.step, recipe.steps, bits, run.held_out if due else None, speed, left
+                    )
+                )
             except BrokenPipeError:  # nobody reads on: keep what was learned
                 run.save(out)
                 raise
         if stop.asked:
             run.save(out)
-    return run.step == recipe.steps
+    return run.step >= recipe.steps
 
 
 class _StopRequest:
@@ -359,8 +396,9 @@ class _StopRequest:
         self.asked = False
 
     def __enter__(self) -> _StopRequest:
-        self.usual = {number: signal.getsignal(number) for number in self.SIGNALS}
-        for number in self.SIGNALS:
+        in_charge = threading.current_thread() is threading.main_thread()  # others get no signals
+        self.usual = {number: signal.getsignal(number) for number in self.SIGNALS if in_charge}
+        for number in self.usual:
             signal.signal(number, self._ask)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,8 @@ def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
         return product(g, a) if a.ndim == 2 else product(a.mT, g[..., None])[..., 0]
     if b.ndim == 2 and a.ndim > 2:  # one product over all batches, not a sum of many
         k, n = b.shape
-        return product(a.reshape(-1, k).mT, g.reshape(-1, n))
+        rows = prod(a.shape[:-1])
+        return product(a.reshape(rows, k).mT, g.reshape(rows, n))
     return product(a.mT, g)
 
 

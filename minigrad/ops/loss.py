@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DtypeError, IndexingError, ShapeError, lesson
 from ..tensor import define
-from ._axes import refuse_axis
+from ._axes import kept, refuse_axis
 
 Reduction = Literal["none", "sum", "mean"]
 
@@ -103,7 +103,7 @@ def _cross_entropy_rule(
     """softmax − one-hot: the log and the exponential cancel."""
     each = _spread(g, targets.size, reduction)
     if reduction == "none":
-        each = np.expand_dims(each, axis)
+        each = each.reshape(kept(logits.shape, axis))
     hot = one_hot.op(targets, n=logits.shape[axis], axis=axis, dtype=logits.dtype)
     return each * (softmax.op(logits, axis=axis) - hot)
 

@@ -1,0 +1,154 @@
+"""The LSTM, forward and backward: PyTorch's, the one by hand, and the engine's own two.
+
+Every rival starts from the same parameters and inputs in float32, and computes the
+outputs and, from a fixed cotangent, the gradients of the parameters, the inputs and the
+initial state.  Columns but the first are times relative to `torch.nn.LSTM`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import timing
+
+Array = NDArray[Any]
+Rival = Callable[[], object]
+
+SIZES = ((20, 1, 16, 32), (50, 32, 64, 128), (100, 64, 128, 256), (50, 64, 512, 512))
+GATES = "fuco"
+TORCH_GATES = "ufco"  # the order of i, f, g, o
+
+
+class Problem:
+    """One size (T, B, n_x, n_a): parameters, inputs, initial state and cotangent."""
+
+    def __init__(self, T: int, B: int, n_x: int, n_a: int) -> None:
+        rng = np.random.default_rng(0)
+        bound = n_a**-0.5
+
+        def uniform(*shape: int) -> Array:
+            return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+        self.sizes = T, B, n_x, n_a
+        self.params = {f"W_{g}": uniform(n_a, n_a + n_x) for g in GATES}
+        self.params |= {f"b_{g}": uniform(n_a) for g in GATES}
+        self.x = rng.normal(size=(T, B, n_x)).astype(np.float32)
+        self.a0, self.c0 = uniform(2, B, n_a)
+        self.d_outputs = rng.normal(size=(T, B, n_a)).astype(np.float32)
+
+
+def by_torch(problem: Problem) -> Rival:
+    torch: Any = importlib.import_module("torch")  # untyped where it is not installed
+    torch.set_num_threads(timing.threads())
+    _, _, n_x, n_a = problem.sizes
+    lstm = torch.nn.LSTM(n_x, n_a)
+    W = np.concatenate([problem.params[f"W_{g}"] for g in TORCH_GATES])
+    b = np.concatenate([problem.params[f"b_{g}"] for g in TORCH_GATES])
+    with torch.no_grad():
+        lstm.weight_hh_l0.copy_(torch.from_numpy(W[:, :n_a]))
+        lstm.weight_ih_l0.copy_(torch.from_numpy(W[:, n_a:]))
+        lstm.bias_ih_l0.copy_(torch.from_numpy(b))
+        lstm.bias_hh_l0.zero_()
+    x, a0, c0 = (
+        torch.from_numpy(value.copy()).requires_grad_()
+        for value in (problem.x, problem.a0[None], problem.c0[None])
+    )
+    d_outputs = torch.from_numpy(problem.d_outputs)
+
+    def run() -> Any:
+        lstm.zero_grad()
+        x.grad = a0.grad = c0.grad = None
+        outputs, _ = lstm(x, (a0, c0))
+        outputs.backward(d_outputs)
+        return x.grad
+
+    return run
+
+
+def by_hand(problem: Problem) -> Rival:
+    from models import lstm_manual
+
+    def run() -> Any:
+        cache = lstm_manual.forward_batched(problem.params, problem.x, problem.a0, problem.c0)
+        return lstm_manual.backward_batched(cache, problem.d_outputs)["x"]
+
+    return run
+
+
+def by_the_engine(problem: Problem, *, cells: bool = False) -> Rival:
+    """The engine's LSTM, or a loop over its cell, one node per functional stage."""
+    import minigrad as mg
+    from models import LSTM
+
+    _, _, n_x, n_a = problem.sizes
+    lstm = LSTM(n_x, n_a, dtype=np.float32)
+    for name, value in problem.params.items():
+        setattr(lstm.cells[0], name, mg.nn.Parameter(value, np.float32))
+    parameters = list(lstm.parameters())
+    x, a0, c0 = (
+        mg.tensor(value, requires_grad=True) for value in (problem.x, problem.a0, problem.c0)
+    )
+
+    def run() -> Any:
+        for leaf in (*parameters, x, a0, c0):
+            leaf.grad = None
+        if cells:
+            a, c, columns = a0.T, c0.T, []
+            for t in range(len(problem.x)):
+                a, c = lstm.cells[0](x[t].T, (a, c))
+                columns.append(a.T)
+            outputs = mg.stack(columns)
+        else:
+            outputs, _ = lstm(x, (a0, c0))
+        outputs.backward(problem.d_outputs)
+        assert x.grad is not None
+        return x.grad.numpy()
+
+    return run
+
+
+def main(argv: Sequence[str]) -> None:
+    options = timing.options(argv, __doc__ or "")
+    makers: dict[str, Callable[[Problem], Rival]] = {"torch": by_torch, "hand": by_hand}
+    engines: dict[str, Callable[[Problem], Rival]] = {
+        "engine LSTM": by_the_engine,
+        "engine cells": lambda problem: by_the_engine(problem, cells=True),
+    }
+    if _importable("models.lstm"):
+        makers |= engines
+    rows = []
+    for sizes in SIZES:
+        problem = Problem(*sizes)
+        rivals = {name: make(problem) for name, make in makers.items()}
+        _check(rivals)
+        found = timing.compare(rivals, rounds=options.rounds)
+        row: dict[str, Any] = dict(zip(("T", "B", "n_x", "n_a"), sizes, strict=True))
+        row["torch ms"] = 1e3 * found.median("torch")
+        for name in ("hand", *engines):
+            row[name] = found.ratio(name, to="torch") if name in rivals else None
+        rows.append(row)
+    timing.report(
+        "LSTM, float32, forward + backward; ratios to torch",
+        rows, packages=["torch"], json_path=options.json,
+    )  # fmt: skip
+
+
+def _importable(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _check(rivals: dict[str, Rival]) -> None:
+    """A rival that computes something else does not compete."""
+    want = np.asarray(rivals["torch"]())
+    for name, rival in rivals.items():
+        if not np.allclose(np.asarray(rival()), want, rtol=1e-3, atol=1e-4):
+            raise AssertionError(f"the gradient of x by {name} is not torch's")

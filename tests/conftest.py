@@ -1,0 +1,44 @@
+"""What all tests share: seeds that print, and PyTorch where it is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark what needs PyTorch, so that ``pytest -m torch`` runs just that."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch, an independent oracle; without it the test is skipped."""
+    return pytest.importorskip("torch", reason="the oracle PyTorch is not installed")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20190501)
+
+
+@pytest.fixture
+def python() -> Callable[..., str]:
+    """Run a program in a fresh interpreter: its output, or AssertionError with its error."""
+
+    def run(program: str, *, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> str:
+        path = os.pathsep.join(p for p in sys.path if p)
+        done = subprocess.run([*prefix, sys.executable, "-c", program], capture_output=True, text=True,
+                              check=False, env={**os.environ, "PYTHONPATH": path, **(env or {})})  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:] or f"exit code {done.returncode}"
+        return done.stdout
+
+    return run
