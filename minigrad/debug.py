@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import MutationError, NonFiniteError, lesson
 from .graph import Node
+from .op import Op
 
 _HERE = str(Path(__file__).parent)
 
@@ -49,11 +50,11 @@ def check_unchanged(nodes: list[Node]) -> None:
                 "do not unlock .data; assign a new array instead: p.data = new"))  # fmt: skip
 
 
-def check_forward(node: Node) -> None:
+def check_forward(node: Node, op: Op, values: tuple[Any, ...]) -> None:
     """Raise `NonFiniteError` where a stage makes NaN out of inputs without NaN."""
-    if _has_nan(node.value) and not any(_has_nan(v) for v in node.values or ()):
+    if _has_nan(node.value) and not any(map(_has_nan, values)):
         raise NonFiniteError(lesson(
-            "forward", f"first NaN: {node.label}{made_at(node)}, {_worst(node.value, np.isnan)}",
+            "forward", f"first NaN: '{op.name}'{made_at(node)}, {_worst(node.value, np.isnan)}",
             "its inputs have no NaN"))  # fmt: skip
 
 

@@ -220,7 +220,7 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
             mode.tape.append(node)
         if mode.debug:
             node.site = Site((y, *node.values))
-            check_forward(node)
+            check_forward(node, op, values)
     out = _new(Tensor)
     out._node = node
     out._grad = None

@@ -203,7 +203,7 @@ def backward(
 
     for name in WEIGHTS + BIASES:
         grads[name] = np.sum([grads[f"{name} at t={t}"] for t in range(T, 0, -1)], axis=0)
-    grads |= {"a<0>": a_via_z.T.copy(), "c<0>": c_via_c.T.copy()}
+    grads |= {"a<0>": a_via_z.T, "c<0>": c_via_c.T}
     grads["x"] = np.stack([grads[f"x<{t}>"].T for t in range(1, T + 1)])
     return grads
 
@@ -223,10 +223,7 @@ SUMS = slice(C_TILDE, GATE_O + 1)
 SIGMOIDS = slice(GATE_F, GATE_O + 1)
 # ... and the pairs of rows that go through the same arithmetic together.
 C_AND_C_TILDE, F_AND_U = slice(C, C_TILDE + 1), slice(GATE_F, GATE_U + 1)
-TANHS, THEIR_GATES = (
-    slice(TANH_C, C_TILDE + 1, 2),
-    slice(GATE_O, GATE_F, -1),
-)  # tanh_c with o, c̃ with u
+TANH_C_AND_C_TILDE, O_AND_U = slice(TANH_C, C_TILDE + 1, 2), slice(GATE_O, GATE_F, -1)
 GATES = "cfuo"  # of the weights, too
 
 # So many numbers per row of `values` are worked on at once in `_slopes`; the dozen or so rows that
@@ -338,13 +335,9 @@ def backward_batched(
     δa, δc = np.empty((2, B, n_a), dtype)
     for end in range(T, 0, -at_once):
         blocks = slice(max(0, end - at_once), end)
-        slopes = _slopes(values[:, blocks], buffer[:, : end - blocks.start])
-        backwards = [
-            each[::-1]
-            for each in (
-                own[blocks], slopes.swapaxes(0, 1), values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
-            )
-        ]  # fmt: skip
+        slopes = _slopes(values[:, blocks], buffer[:, : end - blocks.start]).swapaxes(0, 1)
+        forwards = own[blocks], slopes, values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
+        backwards = (each[::-1] for each in forwards)
         for d_own, slope, Γ_f, d_sum, d_sum_by_gate in zip(*backwards, strict=True):
             np.add(d_own, a_via_z, δa)
             np.multiply(δa, slope[0], δc)
@@ -363,7 +356,7 @@ def backward_batched(
 
 def _slopes(values: Array, out: Array) -> Array:
     """The brackets of `backward_batched`."""
-    sigmoids, tanhs = values[SIGMOIDS], values[TANHS]
+    sigmoids, tanhs = values[SIGMOIDS], values[TANH_C_AND_C_TILDE]
     of_tanhs, of_sigmoids = out[:2], out[2:]
     np.subtract(1, sigmoids, of_sigmoids)
     np.multiply(of_sigmoids, sigmoids, of_sigmoids)
@@ -371,5 +364,42 @@ def _slopes(values: Array, out: Array) -> Array:
     np.multiply(of_sigmoids[2], values[TANH_C], of_sigmoids[2])
     np.multiply(tanhs, tanhs, of_tanhs)
     np.subtract(1, of_tanhs, of_tanhs)
-    np.multiply(of_tanhs, values[THEIR_GATES], of_tanhs)
+    np.multiply(of_tanhs, values[O_AND_U], of_tanhs)
     return out
+
+
+# --- the formula as printed ------------------------------------------------------------------
+
+
+def document_literal(cache: Mapping[str, Array], d_outputs: ArrayLike) -> dict[str, Array]:
+    """WRONG on purpose: the gradients by the c fork as Kang & Seo print it.
+
+    Every block is right by itself, but what it hands to the block before it for c<t-1> is
+    the local derivative ∂c<t>/∂c<t-1> = Γ_f<t> where dError/dc<t-1> = δc<t> ⊙ Γ_f<t>
+    belongs.  A single block cannot show it; with a zero state, two cannot in W_f and W_o.
+
+    Parameters
+    ----------
+    cache, d_outputs
+        As for `backward`.
+
+    Returns
+    -------
+    dict
+        The eight parameters, "a<0>", "c<0>" and "x".
+    """
+    own = np.asarray(d_outputs)
+    params = {name: cache[name] for name in WEIGHTS + BIASES}
+    grads = {name: np.zeros_like(value) for name, value in params.items()}
+    later: State | None = None
+    d_x = []
+    for t in range(len(own), 0, -1):
+        before = cache[f"a<{t - 1}>"].T, cache[f"c<{t - 1}>"].T
+        block = forward(params, cache[f"x<{t}>"].T[None], *before)
+        adjoints = backward(block, own[t - 1 : t], later)
+        later = adjoints["a<0>"], block["Γ_f<1>"].T  # the slip
+        for name in params:
+            grads[name] += adjoints[name]
+        d_x.append(adjoints["x"][0])
+    a_0, c_0 = map(np.asarray, later or ())
+    return grads | {"a<0>": a_0, "c<0>": c_0, "x": np.stack(d_x[::-1])}

@@ -87,8 +87,8 @@ class Recipe:
     def memory(self, characters: int) -> int:
         """About how many bytes a training takes: what is kept per parameter (value,
         gradient, Adam's two moments, workspace), and the graph of one chunk."""
-        per_character = self.layers * 24 * self.hidden + 6 * characters
-        numbers = 10 * self.parameters(characters) + self.seq * self.batch * per_character
+        per_character = self.layers * 16 * self.hidden + 6 * characters
+        numbers = 8 * self.parameters(characters) + self.seq * self.batch * per_character
         return numbers * np.dtype(self.dtype).itemsize
 
     def refuse_too_large(self, characters: int) -> None:

@@ -278,7 +278,7 @@ def test_impossible_recipes(change: dict[str, object]) -> None:
 
 def test_too_large_a_model_is_refused_before_it_is_allocated() -> None:
     with pytest.raises(
-        ArgumentError, match=r"--hidden 1000000000 .* would take about 160.* EB of memory"
+        ArgumentError, match=r"--hidden 1000000000 .* would take about 128.0 EB of memory"
     ):
         Run(PROSE, Recipe(hidden=10**9))
 

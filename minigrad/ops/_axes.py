@@ -18,7 +18,7 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(a % ndim for a in axes)
+    return tuple(a % ndim for a in axes) if ndim else ()  # NumPy reduces axis 0 of a scalar too
 
 
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
 
 def spread(g: Any, like: Any, axis: Axis, keepdims: bool) -> Any:
     """A reduction's cotangent, or its output, laid out so that it broadcasts to `like`."""
-    return g if keepdims or axis is None and like.ndim == 0 else g.reshape(kept(like.shape, axis))
+    return g if keepdims or like.ndim == 0 else g.reshape(kept(like.shape, axis))
 
 
 def refuse_axis(name: str) -> Any:
@@ -63,4 +63,5 @@ def reduction_samples(rng: np.random.Generator) -> Iterator[Sample]:
         for keepdims in (False, True):
             yield (x,), {"axis": axis, "keepdims": keepdims}
     yield (rng.normal(size=()),), {}
+    yield (rng.normal(size=()),), {"axis": 0}
     yield (np.zeros((0, 3)),), {"axis": 1}

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import DtypeError, IndexingError, lesson
 from ..op import Op, declare, publish
 from ..tensor import Tensor, apply, define
+from ._axes import refuse_axis
 
 # An index is metadata, but for the arrays in it: those are inputs of the stage, so that a
 # replay reads them anew.  In the metadata an ARRAY stands where each of them goes.
@@ -114,6 +115,9 @@ def index_tensor(x: Any, key: Any) -> Any:
 
 def _refuse_take(inputs: Any, params: dict[str, Any]) -> Exception | None:
     x, indices = inputs
+    bad_axis = refuse_axis("take")(inputs, params)
+    if bad_axis is not None:
+        return bad_axis  # type: ignore[no-any-return]
     n = np.size(x) if params.get("axis") is None else np.shape(x)[params["axis"]]
     if np.asarray(indices).dtype.kind not in "iu":
         return DtypeError(lesson("take", f"indices of dtype {np.asarray(indices).dtype}", "integers"))
