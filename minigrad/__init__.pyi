@@ -17,6 +17,7 @@ from .serialize import load as load
 from . import nn as nn
 from .tensor import no_grad as no_grad
 from . import optim as optim
+from .tensor import record_all as record_all
 from .serialize import save as save
 from .tensor import tensor as tensor
 from .functional import value_and_grad as value_and_grad

@@ -83,7 +83,7 @@ def comparison(problem: Problem, directions: int = 8, entries: int = 32, seed: i
     for name, array in arrays.items():
         largest = float(np.abs(hand[name]).max())
         scale = largest or 1.0
-        worst = {pair: 0.0 for pair in _pairs(WITNESSES)}
+        worst = dict.fromkeys(_pairs(WITNESSES), 0.0)
         worst["autodiff", "by hand"] = _apart(auto[name], hand[name]) / scale
         for v in _probes(array.shape, directions, entries, rng):
             said = dict(zip(WITNESSES, (

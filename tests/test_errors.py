@@ -9,7 +9,7 @@ import minigrad as mg
 from minigrad.op import NUMPY, OPS, PUBLIC
 
 
-def T(*shape, dtype=np.float64, grad=True):  # noqa: N802
+def T(*shape, dtype=np.float64, grad=True):
     return mg.tensor(np.ones(shape, dtype), requires_grad=grad)
 
 

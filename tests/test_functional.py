@@ -140,7 +140,7 @@ CONFUSION = {
     "inner ignores outer": (lambda: D(lambda x: x * D(lambda y: y * y)(3.0))(4.0), 6.0),
     "inner of a constant": (lambda: D(lambda x: D(lambda y: x * x)(1.0))(4.0), 0.0),
     "same variable inside": (lambda: D(lambda x: D(lambda y: y * y * x)(x))(3.0), 12.0),
-    "three deep": (lambda: D(lambda x: D(lambda y: D(lambda z: x * y * z * z)(y))(x))(2.0), 12.0),
+    "three deep": (lambda: D(lambda x: D(lambda y: D(lambda z: x * y * z * z)(y))(x))(2.0), 16.0),
     "closure and argument": (lambda: D(lambda x: D(lambda y: x * y * y)(x) * x)(2.0), 24.0),
     "value inside": (lambda: D(lambda x: mg.value_and_grad(lambda y: x * y**2)(x)[0])(2.0), 12.0),
 }

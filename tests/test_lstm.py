@@ -48,8 +48,8 @@ def by_hand(arrays, target, mask, batched=False):
     return backward(cache, mask * (cache["outputs"] - target))
 
 
-def assert_agree(got, want, name, tolerance=1e-13):
-    scale = np.abs(want).max() or 1.0
+def assert_agree(got, want, name, tolerance=1e-13, floor=None):
+    scale = (np.abs(want).max() or 1.0) if floor is None else max(np.abs(want).max(), floor)
     assert got.shape == want.shape, name
     assert np.abs(got - want).max() <= tolerance * scale, (name, np.abs(got - want).max() / scale)
 
@@ -86,13 +86,14 @@ def test_any_size(T, B, n_x, n_a, place, random_state, seed):
     leaves, error = engine(arrays, target, mask, False)
     error.backward()
     for name, leaf in leaves.items():
-        assert_agree(leaf.grad.numpy(), hand[name], name)
+        # a sum over few terms may cancel to almost nothing: hence the floor
+        assert_agree(leaf.grad.numpy(), hand[name], name, floor=1.0)
 
 
 def test_every_named_adjoint_is_the_hand_derivation():
     arrays, target, mask = problem(4, 3, True, "every step")
     hand = by_hand(arrays, target, mask)
-    leaves, error = engine(arrays, target, mask, True)
+    _, error = engine(arrays, target, mask, True)
     nodes = {n: node for n, node in named(error._node).items() if node.requires_grad}
     found = pull([error], [None], wanted=set(nodes.values()))
     per_step = [n for n in nodes if "<" in n and not n.endswith("<0>")]
@@ -104,7 +105,7 @@ def test_every_named_adjoint_is_the_hand_derivation():
 @pytest.mark.parametrize(("B", "count"), [(None, 18), (3, 22)])
 def test_s1_the_block_has_the_papers_stages(B, count):
     batch = () if B is None else (B,)
-    a, c = LSTMCell(N_X, N_A)(np.ones((N_X, *batch), "f"), (np.ones((N_A, *batch), "f"),) * 2, t=1)
+    a, _ = LSTMCell(N_X, N_A)(np.ones((N_X, *batch), "f"), (np.ones((N_A, *batch), "f"),) * 2, t=1)
     block = [node.op.name for node in stages(a._node)]
     gate = ["matmul", "reshape", "add"] if B else ["matmul", "add"]
     assert sorted(block) == sorted(["concat", *gate * 4, *["sigmoid"] * 3, "tanh",

@@ -198,6 +198,13 @@ def test_reduction_over_every_axis(name):
         np.testing.assert_allclose(leaf.grad.data, expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("name", ["sum", "max", "min"])
+def test_a_scalar_is_reduced_over_axis_0_as_numpy_does_it(name):
+    x = mg.tensor(2.0, requires_grad=True)
+    getattr(mg, name)(x, axis=0).backward(3.0)
+    assert x.grad.item() == 3.0
+
+
 def test_ties_of_many_equal_values_are_counted_as_integers():
     for dtype in (np.float32, np.float16):
         x = mg.tensor(np.ones(100_000, dtype), requires_grad=True)

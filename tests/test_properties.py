@@ -14,8 +14,7 @@ from minigrad.domain import REAL
 from minigrad.op import OPS
 from minigrad.tensor import apply
 
-settings.register_profile("minigrad", deadline=None, derandomize=True, database=None, max_examples=60)
-settings.load_profile("minigrad")
+quick = settings(deadline=None, derandomize=True, database=None, max_examples=60)
 
 # --- random programs ------------------------------------------------------------------------
 
@@ -48,6 +47,7 @@ def test_there_are_ops_to_compose():
     assert {"add", "multiply", "exp", "tanh", "sin"} <= {op.name for op in SMOOTH}
 
 
+@quick
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_random_program_against_the_complex_step(program, seed):
     """Each stage is scaled by 0.7 and passed through sin, so that nothing overflows."""
@@ -68,7 +68,7 @@ def test_random_program_against_the_complex_step(program, seed):
         checks.close(got, want, 1e-11)
 
 
-@settings(max_examples=25)
+@settings(quick, max_examples=25)
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_hessian_of_a_random_program_is_symmetric(program, seed):
     shapes, stages = program
@@ -92,6 +92,7 @@ def test_hessian_of_a_random_program_is_symmetric(program, seed):
     assert math.isclose(uhv, vhu, rel_tol=1e-9, abs_tol=1e-9)
 
 
+@quick
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-3, 3), st.integers(-3, 3)),
                 min_size=1, max_size=14), st.integers(-5, 5))  # fmt: skip
 def test_forked_integer_graphs_against_the_sum_over_all_paths(edges, start):
@@ -112,12 +113,14 @@ def test_forked_integer_graphs_against_the_sum_over_all_paths(edges, start):
 # --- indexing -------------------------------------------------------------------------------
 
 
+@quick
 @given(st.data())
 def test_basic_index_against_one_hot_rows(data):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4))
     _check_index(shape, data.draw(hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)))
 
 
+@quick
 @given(st.data())
 def test_advanced_index_against_one_hot_rows(data):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
@@ -147,6 +150,7 @@ def _check_index(shape, index):
     np.testing.assert_array_equal(leaf.grad.data.reshape(-1), one_hot.T @ seed.reshape(-1))
 
 
+@quick
 @given(st.integers(1, 6), st.integers(1, 4), hnp.arrays(np.int64, st.integers(0, 80), elements=st.integers(-100, 100)))
 def test_embedding_rows_add_up(rows, size, indices):
     """Both ways of adding: few indices and, from 33 on, sorted."""
@@ -168,7 +172,7 @@ MATRICES = [(), (1,), (2,), (3,), (2, 3), (3, 2), (3, 3), (1, 3), (0, 3), (3, 0)
 
 def _fits(pair):
     try:
-        np.matmul(*map(np.empty, pair))
+        np.matmul(*map(np.ones, pair))
     except ValueError:
         return False
     return True
@@ -181,6 +185,7 @@ def test_sixty_pairs_of_matrices_fit():
     assert len(MATMULS) > 55
 
 
+@quick
 @given(st.sampled_from(MATMULS), st.integers(0, 2**32 - 1))
 def test_matmul_is_bilinear_in_integers(shapes, seed):
     """<g, A B> by three routes: exact, because all are small integers."""
@@ -194,6 +199,7 @@ def test_matmul_is_bilinear_in_integers(shapes, seed):
     assert np.sum(right * db) == np.sum(g * np.matmul(a, db))
 
 
+@quick
 @given(st.data())
 def test_broadcasting_of_random_shapes(data):
     shapes = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0))
@@ -205,6 +211,7 @@ def test_broadcasting_of_random_shapes(data):
     np.testing.assert_array_equal(right, checks.unbroadcast(g * a, b.shape))
 
 
+@quick
 @given(st.data())
 def test_split_and_concat_undo_each_other(data):
     x = np.asarray(data.draw(hnp.arrays(float, hnp.array_shapes(max_dims=3, max_side=4), elements=st.integers(-9, 9))))

@@ -48,8 +48,8 @@ def _min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Extreme values that tie share the cotangent evenly."""
-    at = x == spread(y, x, axis, keepdims)
+    """Extreme values that tie share the cotangent evenly; where there is a NaN, it is one."""
+    at = (x == spread(y, x, axis, keepdims)) | np.isnan(x)
     ties = np.sum(at, axis=axis, keepdims=True)  # an integer: half floats cannot count far
     return np.where(at, cast(spread(g, x, axis, keepdims) / ties, dtype=g.dtype), 0)
 
