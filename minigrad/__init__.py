@@ -11,11 +11,13 @@ import sys
 import types
 
 from . import errors, nn, ops, optim
+from .define import define
 from .errors import MinigradError
 from .functional import grad, value_and_grad, vjp
+from .mode import debug, enable_grad, no_grad, record_all
 from .op import OPS, PUBLIC, Op
 from .serialize import load, save
-from .tensor import Tensor, debug, define, enable_grad, no_grad, record_all, tensor
+from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
 

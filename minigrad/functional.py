@@ -10,7 +10,8 @@ import numpy as np
 
 from .errors import ArgumentError, ShapeError, lesson
 from .graph import newest_first
-from .tensor import Tensor, alias, apply, constant, enable_grad, pull, recorded_mode, tensor
+from .mode import enable_grad, recorded_mode
+from .tensor import Tensor, alias, apply, constant, pull, tensor
 from .tree import Rebuild, flatten
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .boundary import wrap_scalar
 from .errors import ArgumentError, ShapeError, lesson
 from .op import PUBLIC
-from .tensor import Tensor, _copied, _leaf, _new, _wrap_scalar
+from .tensor import Tensor, _copied, _leaf, _new
 
 
 class Parameter(Tensor):
@@ -28,7 +29,7 @@ class Parameter(Tensor):
     def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Parameter:
         array = _copied(data, "Parameter")
         if dtype is not None:
-            array = _wrap_scalar(np.array(array, dtype=dtype))
+            array = wrap_scalar(np.array(array, dtype=dtype))
         out: Parameter = _new(cls)
         out._grad = None
         out._node = _leaf(out, array, True, name)

@@ -6,18 +6,15 @@ Tensor by the op families (operators, methods) stands in `ops/_attach.py`.
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Generator, Sequence
-from contextvars import ContextVar
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
 
 from .backward import Observer, backpropagate, pick
-from .debug import Site, check_cotangent, check_forward, check_unchanged, made_at
+from .boundary import SCALARS, complaint, lock, own, wrap_scalar
+from .debug import Site, check_cotangent, check_forward, check_unchanged
 from .errors import (
     ArgumentError,
     DtypeError,
@@ -28,136 +25,16 @@ from .errors import (
     lesson,
 )
 from .graph import NO_PARAMS, Node, canonical, newest_first, next_serial
-from .op import NUMPY, Function, Op, declare, publish
+from .mode import EAGER, enable_grad, get_mode, no_grad
+from .op import NUMPY, Op, declare
 
 if TYPE_CHECKING:
     from ._methods import Methods
 else:
     Methods = object
 
-F = TypeVar("F", bound=Callable[..., Any])
 _new = object.__new__
 _ndarray = np.ndarray
-_lock: Any = np.ndarray.setflags  # called as _lock(array, False): write=False, quickly
-_SCALARS = frozenset((float, int, bool, complex))
-
-
-# --- modes -------------------------------------------------------------------------------
-
-
-class Mode(NamedTuple):
-    """What `apply` does besides computing; one immutable value per context."""
-
-    grad: bool = True
-    tape: list[Node] | None = None
-    debug: bool = False
-    everything: bool = False
-
-
-_EAGER = Mode()
-_mode: ContextVar[Mode] = ContextVar("minigrad_mode", default=_EAGER)
-_get_mode = _mode.get
-
-
-class _Switch:
-    """A mode change: a context manager, and a decorator that covers each resume of a
-    generator function."""
-
-    _change: dict[str, Any]
-
-    def __init__(self) -> None:
-        self._stack: list[tuple[Mode, Mode]] = []
-
-    def __enter__(self) -> Any:
-        before = _get_mode()
-        inside = before._replace(**self._change)
-        self._stack.append((before, inside))
-        _mode.set(inside)
-        return inside.tape
-
-    def __exit__(self, *exc: object) -> None:
-        before, inside = self._stack.pop()
-        if _get_mode() is not inside:
-            raise ModeError(lesson(
-                type(self).__name__, "this block is left while another mode is active",
-                "blocks must be left in the reverse order of entering",
-                f"decorate a generator with @mg.{type(self).__name__}() instead of yielding "
-                "inside the block"))  # fmt: skip
-        _mode.set(before)
-
-    def __call__(self, function: F) -> F:
-        kind = type(self)
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def resume(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-                generator = function(*args, **kwargs)
-                step: Callable[[], Any] = functools.partial(next, generator)
-                try:
-                    while True:
-                        with kind():
-                            try:
-                                item = step()
-                            except StopIteration as stop:
-                                return stop.value
-                        try:
-                            sent = yield item
-                        except GeneratorExit:
-                            raise
-                        except BaseException as error:
-                            step = functools.partial(generator.throw, error)
-                        else:
-                            step = functools.partial(generator.send, sent)
-                finally:
-                    with kind():
-                        generator.close()
-
-            return resume  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with kind():
-                return function(*args, **kwargs)
-
-        return call  # type: ignore[return-value]
-
-
-class no_grad(_Switch):  # noqa: N801 (PyTorch's word)
-    """Compute without recording: ``with mg.no_grad():`` or ``@mg.no_grad()``."""
-
-    _change = {"grad": False}
-
-
-class enable_grad(_Switch):  # noqa: N801
-    """Record again inside `no_grad`."""
-
-    _change = {"grad": True}
-
-
-class debug(_Switch):  # noqa: N801
-    """Remember the line of each stage, check saved arrays, stop at the first NaN."""
-
-    _change = {"debug": True}
-
-
-class record_all(_Switch):  # noqa: N801
-    """Record stages that carry no gradient too, so that explanations see them."""
-
-    _change = {"everything": True}
-
-
-class recording(_Switch):  # noqa: N801
-    """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
-    the order they ran, reverse passes included.  Capture reads this tape."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._change = {"tape": []}
-
-
-def recorded_mode() -> bool:
-    """Whether what is computed now can be differentiated later."""
-    return _get_mode().grad
 
 
 # --- the one apply -----------------------------------------------------------------------
@@ -188,16 +65,16 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     except MinigradError:
         raise
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise _complaint(op, inputs, values, params, error) from None
+        raise complaint(op, inputs, values, params, error) from None
     if type(y) is _ndarray:
-        _lock(y, False)
+        lock(y, False)
     elif type(y) is tuple:
         for part in y:
             if type(part) is _ndarray:
-                _lock(part, False)
-    mode = _get_mode()
+                lock(part, False)
+    mode = get_mode()
     node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
-    if mode is _EAGER:
+    if mode is EAGER:
         node.requires_grad = needs_grad = needs_grad and op.differentiable
         recorded = needs_grad
     else:
@@ -215,7 +92,7 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     node.value = y
     node.serial = next_serial()
     node.name = node.handle = node.site = None
-    if mode is not _EAGER:
+    if mode is not EAGER:
         if mode.tape is not None:
             mode.tape.append(node)
         if mode.debug:
@@ -242,71 +119,8 @@ def _gather(op: Op, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:
             needs_grad = needs_grad or node.requires_grad
         else:
             inputs.append(None)
-            values.append(a if type(a) in _SCALARS else _own(a, op.name))
+            values.append(a if type(a) in SCALARS else own(a, op.name))
     return tuple(inputs), tuple(values), needs_grad
-
-
-def _own(a: Any, where: str) -> Any:
-    """A constant as the engine keeps it: its own read-only copy, of a dtype it knows."""
-    if isinstance(a, np.generic):
-        return a
-    if type(a) is np.ndarray and not a.flags.writeable and a.base is None:
-        return a
-    if a is None or isinstance(a, (str, bytes, dict, set)):
-        raise DtypeError(lesson(where, f"got {type(a).__name__} ({a!r:.40})",
-                                "operands are tensors, arrays, numbers or nested lists of them"))  # fmt: skip
-    try:
-        array = np.array(a)
-    except MinigradError:
-        raise
-    except ValueError:
-        raise ShapeError(lesson(where, f"a ragged list: {_ragged(a)}",
-                                "all rows need the same length")) from None  # fmt: skip
-    if array.dtype.kind not in "biufc":
-        raise DtypeError(lesson(where, f"dtype {array.dtype}",
-                                "accepted are bool, integers, floats and complex"))  # fmt: skip
-    _lock(array, False)
-    return array
-
-
-def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
-    """The caller's array, list, number or Tensor as an array that nobody else has."""
-    a = a.data if isinstance(a, Tensor) else a
-    array = _own(a, where)
-    return _wrap_scalar(array.copy() if array is a else array)
-
-
-def _ragged(a: Any) -> str:
-    def length(row: Any) -> Any:
-        return np.shape(row) if not isinstance(row, (list, tuple)) else (len(row),)
-
-    for k, row in enumerate(a):
-        if length(row) != length(a[0]):
-            return f"position {k} has shape {length(row)}, position 0 has {length(a[0])}"
-    return next((f"in position {k}: {_ragged(row)}" for k, row in enumerate(a)
-                 if isinstance(row, (list, tuple))), "its rows differ")  # fmt: skip
-
-
-def _complaint(
-    op: Op, inputs: Any, values: tuple[Any, ...], params: dict[str, Any], error: Exception
-) -> Exception:
-    """The error that `op` owes its caller where `forward` failed."""
-    better = op.complain(values, params) if op.complain is not None else None
-    if better is None and op.broadcasts:
-        try:
-            np.broadcast_shapes(*map(np.shape, values))
-        except ValueError:
-            shapes = " with ".join(str(np.shape(v)) for v in values)
-            better = ShapeError(lesson(op.name, f"cannot broadcast {shapes}",
-                                       "aligned from the right, sizes must be equal or 1"))  # fmt: skip
-    if better is None:
-        kind = ShapeError if isinstance(error, ValueError) else ArgumentError
-        shapes = ", ".join(str(np.shape(v)) for v in values)
-        better = kind(lesson(op.name, f"{error}", f"it was given shapes {shapes}"))
-    made = [f"input {i}{made_at(n)}" for i, n in enumerate(inputs) if n is not None and n.site]
-    if made:
-        better.args = (lesson(str(better), *made),)
-    return better
 
 
 # --- Tensor ------------------------------------------------------------------------------
@@ -334,7 +148,7 @@ class Tensor(Methods):
         """The value, a read-only ndarray.  Assigning replaces a leaf's array (copied, same
         shape and dtype); graphs made before keep the old one."""
         value = self._node.value
-        return value if type(value) is np.ndarray else _wrap_scalar(value)
+        return value if type(value) is np.ndarray else wrap_scalar(value)
 
     @data.setter
     def data(self, new: Any) -> None:
@@ -519,7 +333,7 @@ class Tensor(Methods):
         return complex(self._single("complex()", branch=True))
 
     def _single(self, where: str, branch: bool = False) -> Any:
-        if branch and _get_mode().tape is not None:
+        if branch and get_mode().tape is not None:
             raise ModeError(lesson(
                 where, "a branch on a traced value", "a tape records one path only",
                 "use mg.where, or take the branch outside the captured function"))  # fmt: skip
@@ -544,6 +358,13 @@ class Tensor(Methods):
                                     "only leaves and constants are copied",
                                     "copy t.detach() instead"))  # fmt: skip
         return _rebuild(type(self), self.data, self.requires_grad, self.name)
+
+
+def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
+    """The caller's array, list, number or Tensor as an array that nobody else has."""
+    a = a.data if isinstance(a, Tensor) else a
+    array = own(a, where)
+    return wrap_scalar(array.copy() if array is a else array)
 
 
 def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | None) -> Tensor:
@@ -572,12 +393,6 @@ def _of(node: Node) -> Tensor:
     return out
 
 
-def _wrap_scalar(value: Any) -> np.ndarray[Any, Any]:
-    array = np.asarray(value)
-    _lock(array, False)
-    return array
-
-
 def _unknown(name: str) -> DtypeError:
     return DtypeError(lesson(
         name, "minigrad has no derivative for it", "",
@@ -594,7 +409,7 @@ copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, analytic=True, 
 def constant(array: Any) -> Tensor:
     """A tensor of an array that already belongs to the engine: not copied."""
     if type(array) is np.ndarray:
-        _lock(array, False)
+        lock(array, False)
     return _of(Node(array))
 
 
@@ -623,11 +438,11 @@ def tensor(
     array = _copied(data, "tensor")
     if dtype is not None:
         array = array.astype(dtype)
-        _lock(array, False)
+        lock(array, False)
     out = _new(Tensor)
     out._grad = None
     out._node = _leaf(out, array, requires_grad, name)
-    if _get_mode().debug:
+    if get_mode().debug:
         out._node.site = Site((out._node.value,))
     return out
 
@@ -646,7 +461,7 @@ def pull(
     With `record`, or on a tape, the rules run on tensors; otherwise on arrays.  See
     `backpropagate`.
     """
-    mode = _get_mode()
+    mode = get_mode()
     lift = record or mode.tape is not None
     start: dict[Node, Any] = {}
     for y, given in zip(outputs, seeds, strict=True):
@@ -688,7 +503,7 @@ def _seed(y: Tensor, seed: Any) -> Any:
                 "write y.sum().backward(), or y.backward(seed)"))  # fmt: skip
         return np.ones(y.shape, y.dtype)
     if not isinstance(seed, Tensor):
-        number = type(seed) in _SCALARS or isinstance(seed, list)
+        number = type(seed) in SCALARS or isinstance(seed, list)
         seed = np.array(seed, dtype=y.dtype if number else None)
     if seed.shape != y.shape:
         raise ShapeError(lesson("backward", f"the seed has shape {seed.shape}",
@@ -700,93 +515,3 @@ def _seed(y: Tensor, seed: Any) -> Any:
     if np.isnan(values).any():
         raise ArgumentError(lesson("backward", "the seed contains NaN", "finite numbers"))
     return seed
-
-
-# --- new ops -----------------------------------------------------------------------------
-
-
-def define(
-    name: str,
-    forward: Callable[..., Any],
-    *rules: Any,
-    aliases: tuple[str, ...] = (),
-    numpy: dict[Any, dict[str, str]] | None = None,
-    **traits: Any,
-) -> Function:
-    """Add an op: ``tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))``.
-
-    Parameters
-    ----------
-    name : str
-        Its name; the function returned has it too.
-    forward : callable
-        ``forward(*arrays, **metadata)`` on ndarrays: pure, returns a new array.  Arrays are
-        positional (positional-only where the metadata may be positional too).
-    *rules : callable or None
-        One for each array: ``rule(g, y, *arrays, **metadata)`` is that array's cotangent.
-    aliases : tuple of str
-        Further public names.
-    numpy : dict, optional
-        NumPy functions that shall record this op on tensors, each with a dict of
-        NumPy's keyword -> ours.  A ufunc given as `forward` is entered by itself.
-    **traits
-        Fields of the record: `domain`, `caption`, `broadcasts`, `singular`, `analytic`,
-        `variadic`, `samples`, `complain`; see `minigrad.op.Op`.
-
-    Returns
-    -------
-    callable
-        Takes tensors, arrays and numbers; gives a Tensor.
-
-    Raises
-    ------
-    ArgumentError
-        The name is taken, or the number of rules is not the number of arrays.
-    """
-    op = declare(name, forward, *rules, **traits)
-    if isinstance(forward, np.ufunc):
-        numpy = {forward: {}, **(numpy or {})}
-    function = function_of(op)
-    publish(name, function, aliases=aliases, numpy=numpy)
-    return function
-
-
-def function_of(op: Op) -> Function:
-    """The public function of a record: arrays positional, metadata as in `forward`."""
-    arity = op.arity
-    known = op.signature.parameters.keys()
-
-    def function(*args: Any, **params: Any) -> Any:
-        if len(args) != arity and arity is not None or params and not params.keys() <= known:
-            args, params = _bind(op, args, params)
-        return apply(op, args, params)
-
-    return dress(function, op)
-
-
-def dress(function: Any, op: Op) -> Function:
-    """Give a public function the name, signature and docstring of its record."""
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = f"{op.caption}\n\nA recorded op; see the table of ops in the docs."
-    function.__signature__ = op.signature
-    function.op = op
-    return function  # type: ignore[no-any-return]
-
-
-def _bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-    """Sort arguments into arrays and metadata, or say what is wrong with them."""
-    try:
-        bound = op.signature.bind(*args, **params).arguments
-    except TypeError as error:
-        names = list(op.signature.parameters)
-        for key in params:
-            if key not in names:
-                close = get_close_matches(key, names, 1, 0.4)
-                raise ArgumentError(
-                    f"{op.name}: unknown keyword {key!r}"
-                    + (f"; did you mean {close[0]!r}?" if close else f"; it takes {names}")
-                ) from None
-        raise ArgumentError(lesson(op.name, str(error), f"the call is {op.name}{op.signature}")) from None
-    names = list(bound)
-    arrays = tuple(bound.pop(k) for k in names[: op.arity])
-    return arrays, bound

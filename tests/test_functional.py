@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.mode import recorded_mode
 from minigrad.nn import Linear, Module, Parameter
-from minigrad.tensor import recorded_mode
 
 Pair = namedtuple("Pair", "left right")
 

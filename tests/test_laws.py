@@ -14,7 +14,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.errors import GraphError, ModeError, MutationError, ShapeError
-from minigrad.tensor import recorded_mode, recording
+from minigrad.mode import recorded_mode, recording
 
 # --- 1. order -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.tensor import recording
+from minigrad.mode import recording
 
 lstm = pytest.importorskip("models.lstm")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..define import define, dress
 from ..domain import NONZERO, POSITIVE
 from ..op import Op, declare, publish
-from ..tensor import apply, define, dress
+from ..tensor import apply
 
 add = define("add", np.add, lambda g, y, a, b: g, lambda g, y, a, b: g,
              analytic=True, caption="x₁ + x₂")  # fmt: skip

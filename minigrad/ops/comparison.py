@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tensor import define
+from ..define import define
 
 less = define("less", np.less, caption="x₁ < x₂")
 less_equal = define("less_equal", np.less_equal, caption="x₁ ≤ x₂")

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..define import define
 from ..errors import DtypeError, IndexingError, lesson
 from ..op import Op, declare, publish
-from ..tensor import Tensor, apply, define
+from ..tensor import Tensor, apply
 from ._axes import refuse_axis
 
 # An index is metadata, but for the arrays in it: those are inputs of the stage, so that a

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..define import define
 from ..errors import DomainError, ShapeError, lesson
 from ..op import OPS, Op, declare, publish
-from ..tensor import apply, define
+from ..tensor import apply
 
 
 def _matmul(x1: Any, x2: Any, /) -> Any:

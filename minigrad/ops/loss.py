@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..define import define
 from ..errors import ArgumentError, DtypeError, IndexingError, ShapeError, lesson
-from ..tensor import define
 from ._axes import kept, refuse_axis
 
 Reduction = Literal["none", "sum", "mean"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backward import cast
-from ..tensor import define
+from ..define import define
 from ._axes import Axis, axes_of, reduction_samples, refuse_axis, spread
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..backward import cast
 from ..broadcast import sum_to
+from ..define import define
 from ..errors import DtypeError, ShapeError, lesson
 from ..op import NUMPY, Counterpart, declare, publish
-from ..tensor import Tensor, apply, define, tensor
+from ..tensor import Tensor, apply, tensor
 from ._axes import refuse_axis
 
 Shape = int | tuple[int, ...]

@@ -1,0 +1,129 @@
+"""Modes: what is done besides computing.  One immutable value per context, nothing global."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+from .errors import ModeError, lesson
+from .graph import Node
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mode(NamedTuple):
+    """What `apply` does besides computing; one immutable value per context."""
+
+    grad: bool = True
+    tape: list[Node] | None = None
+    debug: bool = False
+    everything: bool = False
+
+
+EAGER = Mode()
+_mode: ContextVar[Mode] = ContextVar("minigrad_mode", default=EAGER)
+get_mode = _mode.get
+
+
+class _Switch:
+    """A mode change: a context manager, and a decorator that covers each resume of a
+    generator function."""
+
+    _change: dict[str, Any]
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[Mode, Mode]] = []
+
+    def __enter__(self) -> Any:
+        before = get_mode()
+        inside = before._replace(**self._change)
+        self._stack.append((before, inside))
+        _mode.set(inside)
+        return inside.tape
+
+    def __exit__(self, *exc: object) -> None:
+        before, inside = self._stack.pop()
+        if get_mode() is not inside:
+            raise ModeError(lesson(
+                type(self).__name__, "this block is left while another mode is active",
+                "blocks must be left in the reverse order of entering",
+                f"decorate a generator with @mg.{type(self).__name__}() instead of yielding "
+                "inside the block"))  # fmt: skip
+        _mode.set(before)
+
+    def __call__(self, function: F) -> F:
+        kind = type(self)
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def resume(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                generator = function(*args, **kwargs)
+                step: Callable[[], Any] = functools.partial(next, generator)
+                try:
+                    while True:
+                        with kind():
+                            try:
+                                item = step()
+                            except StopIteration as stop:
+                                return stop.value
+                        try:
+                            sent = yield item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:
+                            step = functools.partial(generator.throw, error)
+                        else:
+                            step = functools.partial(generator.send, sent)
+                finally:
+                    with kind():
+                        generator.close()
+
+            return resume  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with kind():
+                return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+
+class no_grad(_Switch):  # noqa: N801 (PyTorch's word)
+    """Compute without recording: ``with mg.no_grad():`` or ``@mg.no_grad()``."""
+
+    _change = {"grad": False}
+
+
+class enable_grad(_Switch):  # noqa: N801
+    """Record again inside `no_grad`."""
+
+    _change = {"grad": True}
+
+
+class debug(_Switch):  # noqa: N801
+    """Remember the line of each stage, check saved arrays, stop at the first NaN."""
+
+    _change = {"debug": True}
+
+
+class record_all(_Switch):  # noqa: N801
+    """Record stages that carry no gradient too, so that explanations see them."""
+
+    _change = {"everything": True}
+
+
+class recording(_Switch):  # noqa: N801
+    """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
+    the order they ran, reverse passes included.  Capture reads this tape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._change = {"tape": []}
+
+
+def recorded_mode() -> bool:
+    """Whether what is computed now can be differentiated later."""
+    return get_mode().grad
