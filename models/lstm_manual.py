@@ -229,6 +229,8 @@ GATES = "cfuo"  # of the weights, too
 # So many numbers per row of `values` are worked on at once in `_slopes`; the dozen or so rows that
 # takes should stay in a processor's second-level cache.
 IN_CACHE = 1 << 13
+# Up to this size of W_a, a product for each gate and a sum beat one product for all.
+WEIGHTS_IN_CACHE = 1 << 16
 
 
 def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[str, Array]:
@@ -322,7 +324,7 @@ def backward_batched(
     dtype = z.dtype
     own = np.asarray(d_outputs, dtype)
     T, B, n_a = own.shape
-    W_a, W_x = weights[:, :n_a].reshape(4, n_a, n_a), weights[:, n_a:-1]
+    W_a, W_x = weights[:, :n_a], weights[:, n_a:-1]
     if d_state is None:
         a_via_z, c_via_c = np.zeros((2, B, n_a), dtype)
     else:
@@ -334,20 +336,24 @@ def backward_batched(
     buffer = np.empty((5, min(at_once, T), B, n_a), dtype)
     δa, δc = np.empty((2, B, n_a), dtype)
     parts = np.empty((4, B, n_a), dtype)
+    by_parts = W_a.size <= WEIGHTS_IN_CACHE
     for end in range(T, 0, -at_once):
         blocks = slice(max(0, end - at_once), end)
         slopes = _slopes(values[:, blocks], buffer[:, : end - blocks.start]).swapaxes(0, 1)
-        forwards = own[blocks], slopes, values[GATE_F, blocks], by_gate[blocks]
+        forwards = own[blocks], slopes, values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
         backwards = (each[::-1] for each in forwards)
-        for d_own, slope, Γ_f, d_sums_t in zip(*backwards, strict=True):
+        for d_own, slope, Γ_f, d_sum, d_gates in zip(*backwards, strict=True):
             np.add(d_own, a_via_z, δa)
             np.multiply(δa, slope[0], δc)
             np.add(δc, c_via_c, δc)
-            np.multiply(slope[1:4], δc, d_sums_t[:3])
-            np.multiply(slope[4], δa, d_sums_t[3])
+            np.multiply(slope[1:4], δc, d_gates[:3])
+            np.multiply(slope[4], δa, d_gates[3])
             np.multiply(δc, Γ_f, c_via_c)
-            np.matmul(d_sums_t, W_a, parts)  # four small products beat one large one
-            np.add.reduce(parts, axis=0, out=a_via_z)
+            if by_parts:
+                np.matmul(d_gates, W_a.reshape(4, n_a, n_a), parts)
+                np.add.reduce(parts, axis=0, out=a_via_z)
+            else:
+                np.matmul(d_sum, W_a, a_via_z)
 
     d_rows = d_sums.reshape(T * B, -1)
     d_weights = (d_rows.T @ z[:T].reshape(T * B, -1)).reshape(4, n_a, -1)
