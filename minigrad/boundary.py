@@ -16,6 +16,8 @@ lock: Any = np.ndarray.setflags  # called as lock(array, False): write=False, qu
 
 def wrap_scalar(value: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     lock(array, False)
     return array
 
@@ -23,8 +25,6 @@ def wrap_scalar(value: Any) -> np.ndarray[Any, Any]:
 def own(a: Any, where: str) -> Any:
     """A constant as the engine keeps it: its own read-only copy, of a dtype it knows."""
     if isinstance(a, np.generic):
-        return a
-    if type(a) is np.ndarray and not a.flags.writeable and a.base is None:
         return a
     if a is None or isinstance(a, (str, bytes, dict, set)):
         raise DtypeError(lesson(where, f"got {type(a).__name__} ({a!r:.40})",
@@ -39,6 +39,8 @@ def own(a: Any, where: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise DtypeError(lesson(where, f"dtype {array.dtype}",
                                 "accepted are bool, integers, floats and complex"))  # fmt: skip
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     lock(array, False)
     return array
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ArgumentError, lesson
 from .op import Function, Op, declare, publish
-from .tensor import apply
+from .tensor import Tensor, apply
 
 
 def define(
@@ -67,6 +67,10 @@ def function_of(op: Op) -> Function:
     def function(*args: Any, **params: Any) -> Any:
         if len(args) != arity and arity is not None or params and not params.keys() <= known:
             args, params = _bind(op, args, params)
+        for key, value in params.items():
+            if isinstance(value, Tensor):
+                raise ArgumentError(lesson(op.name, f"{key} is a tensor", "metadata: a plain value",
+                                           f"write {key}=t.item() or t.numpy().tolist()"))  # fmt: skip
         return apply(op, args, params)
 
     return dress(function, op)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, ShapeError, lesson
+from .errors import ArgumentError, DtypeError, ShapeError, lesson
 from .graph import newest_first
 from .mode import enable_grad, recorded_mode
 from .tensor import Tensor, alias, apply, constant, pull, tensor
@@ -61,11 +61,7 @@ def value_and_grad(
 
     @functools.wraps(f)
     def both(*args: Any, **kwargs: Any) -> Any:
-        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        for k in positions:
-            if not -len(args) <= k < len(args):
-                raise ArgumentError(lesson("grad", f"argnums={k} and {len(args)} positional argument(s)",
-                                           "the argument to differentiate by position"))  # fmt: skip
+        positions = _positions(argnums, len(args))
         call = _Call(f, args, positions, kwargs)
         y, aux = call.output if has_aux else (call.output, None)
         if not isinstance(y, Tensor):
@@ -73,9 +69,16 @@ def value_and_grad(
         if y.size != 1:
             raise ShapeError(lesson("grad", f"{getattr(f, '__name__', 'f')} returned shape {y.shape}",
                                     "a scalar", "reduce it with .sum(), or use mg.vjp"))  # fmt: skip
+        if y.dtype.kind != "f":
+            raise DtypeError(lesson("grad", f"{getattr(f, '__name__', 'f')} returned {y.dtype}",
+                                    "a float, which a gradient can pass through"))  # fmt: skip
         grads = call.pull([y], [None])
         value = y if call.nested else y.detach()
-        return (value, aux) if has_aux else value, grads[0] if isinstance(argnums, int) else tuple(grads)
+        if has_aux and not call.nested:  # what leaves this call leaves its graph
+            leaves, rebuild, _ = flatten(aux)
+            aux = rebuild(iter([x.detach() if isinstance(x, Tensor) else x for x in leaves]))
+        several = isinstance(argnums, Sequence)
+        return (value, aux) if has_aux else value, tuple(grads) if several else grads[0]
 
     return both
 
@@ -108,6 +111,19 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[[Any], tuple[Any
 
     shown = [y if call.nested else y.detach() for y in outputs]
     return tuple(shown) if several else shown[0], pull_back
+
+
+def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """`argnums` as positions from 0, each once."""
+    given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
+    try:
+        positions = tuple(range(count)[k] for k in given)
+    except (IndexError, TypeError):
+        raise ArgumentError(lesson("grad", f"argnums={argnums!r} and {count} positional argument(s)",
+                                   "the arguments to differentiate by position")) from None  # fmt: skip
+    if len(set(positions)) < len(positions):
+        raise ArgumentError(lesson("grad", f"argnums={argnums!r} names an argument twice"))
+    return positions
 
 
 class _Call:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 from weakref import ref
 
-from .errors import GraphError
+from .errors import ArgumentError, GraphError
 
 if TYPE_CHECKING:
     from .op import Op
@@ -160,6 +160,8 @@ _ASCII = (("Gamma_", "Γ_"), ("c_tilde", "c\u0303"))
 def canonical(name: str) -> str:
     """The one spelling of a node's name: NFC, with ``Gamma_f<2>`` and ``c_tilde<2>``
     understood as ``Γ_f<2>`` and ``c̃<2>``."""
+    if not isinstance(name, str):
+        raise ArgumentError(f"name: got {name!r}; a string, for instance 'c<2>'")
     for ascii_spelling, greek in _ASCII:
         name = name.replace(ascii_spelling, greek)
     return normalize("NFC", name)

@@ -34,7 +34,10 @@ class _Switch:
 
     _change: dict[str, Any]
 
-    def __init__(self) -> None:
+    def __init__(self, *wrong: Any) -> None:
+        if wrong:
+            name = type(self).__name__
+            raise ModeError(lesson(name, f"got {wrong[0]!r}", "it takes no arguments", f"write @mg.{name}()"))
         self._stack: list[tuple[Mode, Mode]] = []
 
     def __enter__(self) -> Any:
@@ -47,6 +50,7 @@ class _Switch:
     def __exit__(self, *exc: object) -> None:
         before, inside = self._stack.pop()
         if get_mode() is not inside:
+            _mode.set(EAGER)  # nobody's order holds any more: start afresh
             raise ModeError(lesson(
                 type(self).__name__, "this block is left while another mode is active",
                 "blocks must be left in the reverse order of entering",
@@ -82,6 +86,19 @@ class _Switch:
                         generator.close()
 
             return resume  # type: ignore[return-value]
+
+        if inspect.iscoroutinefunction(function):  # a task has a context of its own
+
+            @functools.wraps(function)
+            async def wait(*args: Any, **kwargs: Any) -> Any:
+                with kind():
+                    return await function(*args, **kwargs)
+
+            return wait  # type: ignore[return-value]
+
+        if inspect.isasyncgenfunction(function):
+            raise ModeError(lesson(kind.__name__, "an asynchronous generator cannot be decorated", "",
+                                   f"write `with mg.{kind.__name__}():` around each step"))  # fmt: skip
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .boundary import wrap_scalar
 from .errors import ArgumentError, ShapeError, lesson
 from .op import PUBLIC
-from .tensor import Tensor, _copied, _leaf, _new
+from .tensor import Tensor, _converted, _copied, _leaf, _new
 
 
 class Parameter(Tensor):
@@ -29,7 +28,7 @@ class Parameter(Tensor):
     def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Parameter:
         array = _copied(data, "Parameter")
         if dtype is not None:
-            array = wrap_scalar(np.array(array, dtype=dtype))
+            array = _converted(array, dtype, "Parameter")
         out: Parameter = _new(cls)
         out._grad = None
         out._node = _leaf(out, array, True, name)
@@ -176,7 +175,7 @@ class Linear(Module):
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool = True, dtype: Any = np.float32,
                  rng: np.random.Generator | None = None) -> None:  # fmt: skip
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(rng)
         k = 1 / np.sqrt(n_in)
         self.weight: Tensor = Parameter(rng.uniform(-k, k, (n_out, n_in)), dtype)
         self.bias: Tensor | None = Parameter(rng.uniform(-k, k, n_out), dtype) if bias else None
@@ -201,7 +200,7 @@ class Embedding(Module):
                  rng: np.random.Generator | None = None) -> None:  # fmt: skip
         if count < 1 or size < 1:
             raise ArgumentError(lesson("Embedding", f"count={count}, size={size}", "positive sizes"))
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(rng)
         self.weight: Tensor = Parameter(rng.normal(size=(count, size)), dtype)
 
     def forward(self, indices: Any) -> Any:

@@ -111,6 +111,8 @@ class Counterpart(NamedTuple):
     keywords: dict[str, str]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not args and self.names:
+            args = (kwargs.pop(self.names[0]),)
         if len(args) > self.positional:  # what NumPy lets one give by position is keyword here
             kwargs.update(zip(self.names[self.positional :], args[self.positional :], strict=False))
             args = args[: self.positional]
@@ -122,6 +124,9 @@ class Counterpart(NamedTuple):
 
 OPS: dict[str, Op] = {}
 """Every record, by name."""
+
+BUILT_IN: set[str] = set()
+"""The names of minigrad's own ops; a user's op may be defined anew (a notebook cell run twice)."""
 
 PUBLIC: dict[str, Callable[..., Any]] = {}
 """The function a user calls, by name and by alias (``linalg.`` names included)."""
@@ -153,8 +158,8 @@ def declare(
     ArgumentError
         The name is taken, or the number of rules is not the number of inputs.
     """
-    if name in OPS:
-        raise ArgumentError(f"define: an op named {name!r} exists already; choose another name")
+    if name in OPS and (not BUILT_IN or name in BUILT_IN):
+        raise ArgumentError(f"define: minigrad has an op named {name!r}; choose another name")
     if broadcasts is None:
         broadcasts = isinstance(forward, np.ufunc)
     signature = _signature(forward)

@@ -49,6 +49,12 @@ class Optimizer:
         if not self.params:
             raise ArgumentError(lesson(type(self).__name__, "no parameters", "an iterable of leaves",
                                        "write model.parameters()"))  # fmt: skip
+        for p in self.params:
+            if not isinstance(p, Tensor) or not p.requires_grad:
+                raise ArgumentError(lesson(type(self).__name__, f"{p!r:.60} among the parameters",
+                                           "leaves that require gradients", "write model.parameters()"))  # fmt: skip
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ArgumentError(lesson(type(self).__name__, "a parameter is given twice"))
         if not (np.isfinite(lr) and lr >= 0):
             raise ArgumentError(lesson(type(self).__name__, f"lr={lr}", "a finite number, at least 0"))
         self.lr = lr

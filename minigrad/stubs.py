@@ -103,7 +103,7 @@ def _hints(function: Any) -> dict[str, Any]:
 def _type(hint: Any) -> str:
     text = inspect.formatannotation(hint).replace("typing.", "")
     known = text.replace("numpy.random._generator.Generator", "Any").replace("collections.abc.Sequence[Any]", "Any")
-    return known if "minigrad" not in known and "numpy" not in known else "Any"
+    return known if not any(m in known for m in ("minigrad", "numpy", "collections")) else "Any"
 
 
 def _gives_tuple(op: Any) -> bool:

@@ -6,7 +6,9 @@ Tensor by the op families (operators, methods) stands in `ops/_attach.py`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dis import opmap
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -34,6 +36,7 @@ else:
     Methods = object
 
 _new = object.__new__
+STORE_SUBSCR = opmap["STORE_SUBSCR"]
 _ndarray = np.ndarray
 
 
@@ -64,7 +67,7 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
         y = op.forward(*values, **params) if params else op.forward(*values)
     except MinigradError:
         raise
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise complaint(op, inputs, values, params, error) from None
     if type(y) is _ndarray:
         lock(y, False)
@@ -73,6 +76,10 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
             if type(part) is _ndarray:
                 lock(part, False)
     mode = get_mode()
+    if needs_grad and not op.differentiable and mode.grad and _carries(y):
+        raise GraphError(lesson(
+            op.name, "it has no rules, and an input requires a gradient", "",
+            "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
     node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
     if mode is EAGER:
         node.requires_grad = needs_grad = needs_grad and op.differentiable
@@ -106,6 +113,11 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     return out
 
 
+def _carries(y: Any) -> bool:
+    """Whether a gradient could pass through this output."""
+    return any(np.asarray(part).dtype.kind == "f" for part in (y if type(y) is tuple else (y,)))
+
+
 def _gather(op: Op, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:
     """Parents, raw values, and whether any of them carries a gradient."""
     inputs: list[Node | None] = []
@@ -119,7 +131,7 @@ def _gather(op: Op, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:
             needs_grad = needs_grad or node.requires_grad
         else:
             inputs.append(None)
-            values.append(a if type(a) in SCALARS else own(a, op.name))
+            values.append(a if type(a) in SCALARS and op.broadcasts else own(a, op.name))
     return tuple(inputs), tuple(values), needs_grad
 
 
@@ -208,9 +220,11 @@ class Tensor(Methods):
 
     @grad.setter
     def grad(self, new: Tensor | None) -> None:
-        if new is not None and (not isinstance(new, Tensor) or new.shape != self.shape):
+        if new is not None and (
+            not isinstance(new, Tensor) or (new.shape, new.dtype) != (self.shape, self.dtype)
+        ):
             raise ShapeError(lesson(".grad =", f"got {type(new).__name__} of shape {np.shape(new)}",
-                                    f"a tensor of shape {self.shape}, or None"))  # fmt: skip
+                                    f"a {self.dtype} tensor of shape {self.shape}, or None"))  # fmt: skip
         self._grad = new
 
     def detach(self) -> Tensor:
@@ -319,6 +333,11 @@ class Tensor(Methods):
         return bool(self._single("bool()", branch=True))
 
     def __float__(self) -> float:
+        caller = sys._getframe(1)
+        if self.requires_grad and caller.f_code.co_code[caller.f_lasti] == STORE_SUBSCR:
+            raise GraphError(lesson(  # NumPy stores a 0-d tensor by asking it for a float
+                "array[...] = t", "this tensor requires a gradient, which an array cannot carry", "",
+                "write t.item() for its value, mg.where or mg.stack to stay on the graph"))  # fmt: skip
         return float(self._single("float()", branch=True))
 
     def __int__(self) -> int:
@@ -365,6 +384,18 @@ def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
     a = a.data if isinstance(a, Tensor) else a
     array = own(a, where)
     return wrap_scalar(array.copy() if array is a else array)
+
+
+def _converted(array: np.ndarray[Any, Any], dtype: Any, where: str) -> np.ndarray[Any, Any]:
+    """`array` in a dtype that the engine knows, without dropping an imaginary part."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise DtypeError(lesson(where, f"dtype={dtype!r}: {error}")) from None
+    if dtype.kind not in "biufc" or (array.dtype.kind == "c" and dtype.kind != "c"):
+        raise DtypeError(lesson(where, f"{array.dtype} to {dtype}",
+                                "accepted are bool, integers, floats and complex; complex stays complex"))  # fmt: skip
+    return wrap_scalar(array.astype(dtype))
 
 
 def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | None) -> Tensor:
@@ -437,8 +468,7 @@ def tensor(
     """
     array = _copied(data, "tensor")
     if dtype is not None:
-        array = array.astype(dtype)
-        lock(array, False)
+        array = _converted(array, dtype, "tensor")
     out = _new(Tensor)
     out._grad = None
     out._node = _leaf(out, array, requires_grad, name)
@@ -475,8 +505,9 @@ def pull(
         if not lift and isinstance(seed, Tensor):
             seed = seed._node.value
         start[node] = start[node] + seed if node in start else seed
-    if mode.debug:
+    if mode.debug or any(node.site is not None for node in start):
         check_unchanged(newest_first(*start))
+    if mode.debug:
         observe = observe or check_cotangent
     if not lift:
         return backpropagate(start, wanted=wanted, free=free, observe=observe)

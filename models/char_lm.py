@@ -33,8 +33,7 @@ class CharLM(mg.nn.Module):
         Units of each LSTM layer.
     layers : int
     embedding : int
-        Numbers per character; a product with one-hot vectors would cost more and learn no
-        better.
+        Numbers per character: a row of a table that is learnt.
     dtype : dtype
     rng : numpy.random.Generator, optional
         Draws the parameters.
@@ -50,7 +49,7 @@ class CharLM(mg.nn.Module):
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(rng)
         self.embedding = mg.nn.Embedding(characters, embedding, dtype=dtype, rng=rng)
         self.lstm = LSTM(embedding, hidden, layers=layers, dtype=dtype, rng=rng)
         self.head = mg.nn.Linear(hidden, characters, dtype=dtype, rng=rng)

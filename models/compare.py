@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.errors import ArgumentError
 from minigrad.graph import evaluate
 
 from . import lstm_manual
@@ -187,6 +188,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the table for a batch of real text; 0 if autodiff and hand BPTT agree, else 1."""
     from .text import Corpus
 
+    for option, low in (("seq", 1), ("batch", 1), ("hidden", 1), ("seed", 0)):
+        if getattr(args, option) < low:
+            raise ArgumentError(f"--{option} {getattr(args, option)}: at least {low}")
     corpus = Corpus.read(args.file, args.encoding)
     codes = next(corpus.batches(args.seq, args.batch))
     rows = comparison(problem_from_text(codes, n_a=args.hidden, seed=args.seed), seed=args.seed)

@@ -53,7 +53,7 @@ class LSTMCell(Module):
                  rng: np.random.Generator | None = None, scope: str = "") -> None:  # fmt: skip
         if n_x < 1 or n_a < 1:
             raise ArgumentError(lesson("LSTMCell", f"n_x={n_x}, n_a={n_a}", "positive sizes"))
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(rng)
         self.n_x, self.n_a, self.scope = n_x, n_a, scope
         k = 1 / np.sqrt(n_a)
         for name, shape in [(f"W_{g}", (n_a, n_a + n_x)) for g in GATES] + [
@@ -83,9 +83,10 @@ class LSTMCell(Module):
         x_t, a_prev, c_prev = self._columns(x_t, *state)
         columns = x_t.ndim == 2
         if t is not None:
-            for value, label in ((x_t, f"x<{t}>"), (a_prev, f"a<{t - 1}>"), (c_prev, f"c<{t - 1}>")):
-                if value.name is None:
-                    value.named(self.scope + label)
+            x_t, a_prev, c_prev = (
+                self._under(value, f"{self.scope}{label}")
+                for value, label in ((x_t, f"x<{t}>"), (a_prev, f"a<{t - 1}>"), (c_prev, f"c<{t - 1}>"))
+            )
 
         def name(stage: Tensor, label: str) -> Tensor:
             return stage if t is None else stage.named(f"{self.scope}{label}<{t}>")
@@ -109,6 +110,12 @@ class LSTMCell(Module):
         tanh_c = name(mg.tanh(c), "tanh_c")
         a = name(tanh_c * Γ_o, "a")
         return a, c
+
+    def _under(self, value: Tensor, name: str) -> Tensor:
+        """`value` under the paper's name; what has another name already keeps it."""
+        if value.name is None or value.name == name:
+            return value.named(name)
+        return mg.positive(value).named(name)
 
     def _columns(self, *given: Any) -> list[Tensor]:
         """x<t>, a<t-1>, c<t-1> as tensors whose shapes fit: a state of one column would
@@ -155,7 +162,7 @@ class LSTM(Module):
             raise ArgumentError(lesson("LSTM", f"initial={initial!r}", "'zeros', 'trained' or 'noisy'"))
         self.n_x, self.n_a, self.initial, self.noise = n_x, n_a, initial, noise
         self.dtype = np.dtype(dtype)
-        self.rng = rng or np.random.default_rng()
+        self.rng = np.random.default_rng(rng)
         self.cells = [LSTMCell(n_a if k else n_x, n_a, dtype=dtype, rng=self.rng,
                                scope=f"layer{k}/" if layers > 1 else "") for k in range(layers)]  # fmt: skip
         if initial == "trained":

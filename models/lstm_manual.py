@@ -42,6 +42,25 @@ WEIGHTS = ("W_f", "W_u", "W_c", "W_o")
 BIASES = ("b_f", "b_u", "b_c", "b_o")
 
 
+class Named(dict[str, Array]):
+    """Arrays by node name; ``Gamma_f<2>`` and ``c_tilde<2>`` find ``Γ_f<2>`` and ``c̃<2>``."""
+
+    def __missing__(self, name: str) -> Array:
+        greek = name.replace("Gamma_", "Γ_").replace("c_tilde", "c̃")
+        if greek == name:
+            raise KeyError(name)
+        return self[greek]
+
+
+def _check(T: int, B: int, n_a: int, n_x: int | None = None, **arrays: Any) -> None:
+    """Refuse shapes that NumPy would broadcast in silence."""
+    wanted = {"x": (T, B, n_x), "d_outputs": (T, B, n_a)}
+    for name, array in arrays.items():
+        if np.shape(array) != wanted.get(name, (B, n_a)):
+            raise ValueError(f"lstm_manual: {name} has shape {np.shape(array)}; "
+                             f"it needs {wanted.get(name, (B, n_a))}")  # fmt: skip
+
+
 def sigmoid(x: Array) -> Array:
     """σ(x) = 1 / (1 + exp(-x)), written with tanh.
 
@@ -76,6 +95,8 @@ def forward(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[
     # As a column: (n_a,) as it stands would be added along the batch, silently if B = n_a.
     b_f, b_u, b_c, b_o = (cache[name][:, None] for name in BIASES)
     inputs = np.array(x, dtype)
+    T, B, n_a = *inputs.shape[:2], len(W_f)
+    _check(T, B, n_a, W_f.shape[1] - n_a, x=x, a0=a0, c0=c0)
     a, c = np.array(a0, dtype).T, np.array(c0, dtype).T
     outputs = np.empty((*inputs.shape[:2], len(a)), dtype)
     cache |= _named(0, a=a, c=c)
@@ -94,7 +115,7 @@ def forward(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[
         outputs[t - 1] = a.T
         cache |= _named(t, x=x_t, z=z, sum_f=sum_f, sum_u=sum_u, sum_c=sum_c, sum_o=sum_o)
         cache |= _named(t, Γ_f=Γ_f, Γ_u=Γ_u, Γ_o=Γ_o, c̃=c̃, c=c, tanh_c=tanh_c, a=a)
-    return cache | {"outputs": outputs}
+    return Named(cache | {"outputs": outputs})
 
 
 def backward(
@@ -163,7 +184,10 @@ def backward(
         (a<t-1> via z<t>, δx<t>) = δz<t>
     """
     d_own = np.asarray(d_outputs).astype(cache["outputs"].dtype)
-    T, _, n_a = d_own.shape
+    T, B, n_a = cache["outputs"].shape
+    _check(T, B, n_a, d_outputs=d_own)
+    if d_state is not None:
+        _check(T, B, n_a, d_a=d_state[0], d_c=d_state[1])
     W_f, W_u, W_c, W_o = (cache[name] for name in WEIGHTS)
     later = np.zeros((2, *cache["c<0>"].T.shape)) if d_state is None else d_state
     a_via_z, c_via_c = (np.asarray(adjoint, d_own.dtype).T for adjoint in later)
@@ -205,7 +229,7 @@ def backward(
         grads[name] = np.sum([grads[f"{name} at t={t}"] for t in range(T, 0, -1)], axis=0)
     grads |= {"a<0>": a_via_z.T, "c<0>": c_via_c.T}
     grads["x"] = np.stack([grads[f"x<{t}>"].T for t in range(1, T + 1)])
-    return grads
+    return Named(grads)
 
 
 def _named(t: int, **values: Array) -> dict[str, Array]:
@@ -259,7 +283,8 @@ def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) 
     dtype = _dtype(params, x, a0, c0)
     inputs = np.asarray(x, dtype)
     T, B, n_x = inputs.shape
-    n_a = np.shape(a0)[-1]
+    n_a = np.shape(params["b_f"])[0]
+    _check(T, B, n_a, np.shape(params["W_f"])[1] - n_a, x=x, a0=a0, c0=c0)
 
     weights = np.empty((4, n_a, n_a + n_x + 1), dtype)
     for gate, g in zip(weights, GATES, strict=True):
@@ -323,7 +348,10 @@ def backward_batched(
     z, values, weights = cache["z"], cache["values"], cache["weights"]
     dtype = z.dtype
     own = np.asarray(d_outputs, dtype)
-    T, B, n_a = own.shape
+    T, B, n_a = cache["outputs"].shape
+    _check(T, B, n_a, d_outputs=own)
+    if d_state is not None:
+        _check(T, B, n_a, d_a=d_state[0], d_c=d_state[1])
     W_a, W_x = weights[:, :n_a], weights[:, n_a:-1]
     if d_state is None:
         a_via_z, c_via_c = np.zeros((2, B, n_a), dtype)

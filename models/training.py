@@ -358,9 +358,7 @@ def train(run: Run, out: Path, watch: Callable[[Progress], None]) -> bool:
             try:
                 bits = run.update()
             except NonFiniteError as error:
-                kept = (
-                    f"{out} holds the last good state" if out.exists() else "nothing was saved yet"
-                )
+                kept = f"{out} holds the last good state" if saved else "nothing was saved yet"
                 raise NonFiniteError(f"{error}; {kept}") from None
             learning += time.perf_counter() - start
             due = run.step % every == 0 or run.step == recipe.steps

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import ArgumentError, lesson
 from ..op import OPS, PUBLIC, Op
 from ..tensor import Tensor, apply
 
@@ -27,7 +28,7 @@ METHODS = (
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
 )  # fmt: skip
 SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too
-PROPERTIES = {"T": "permute_dims", "mT": "matrix_transpose"}
+PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
 
 
 def attach() -> None:
@@ -37,7 +38,7 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", forward)
         setattr(Tensor, f"__r{name}__", backward)
     for name, public in COMPARISONS.items():
-        setattr(Tensor, f"__{name}__", _binary(public)[0])
+        setattr(Tensor, f"__{name}__", _comparison(_binary(public)[0]))
     for name, public in UNARY.items():
         setattr(Tensor, f"__{name}__", _unary(OPS[public]))
     for name in METHODS:
@@ -45,7 +46,7 @@ def attach() -> None:
     for name, keyword in SHAPED.items():
         setattr(Tensor, name, _shaped(PUBLIC[name], keyword))
     for name, public in PROPERTIES.items():
-        setattr(Tensor, name, property(_unary(OPS[public])))
+        setattr(Tensor, name, property(PUBLIC[public]))
     setattr(Tensor, "__getitem__", PUBLIC["getitem"])  # noqa: B010 (to a type checker, a method)
     setattr(Tensor, "__iter__", lambda self: iter(PUBLIC["unstack"](self)))  # noqa: B010
 
@@ -65,6 +66,15 @@ def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return forward, backward
 
 
+def _comparison(compare: Callable[..., Any]) -> Callable[..., Any]:
+    """Elementwise with numbers and arrays; with None or a string, Python's own answer."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        return NotImplemented if other is None or isinstance(other, str) else compare(self, other)
+
+    return method
+
+
 def _unary(op: Op) -> Callable[[Tensor], Any]:
     def method(self: Tensor) -> Any:
         return apply(op, (self,))
@@ -74,18 +84,20 @@ def _unary(op: Op) -> Callable[[Tensor], Any]:
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A method takes by position what the function takes by keyword: ``x.sum(0)``."""
-    names = [p.name for p in inspect.signature(function).parameters.values()
-             if p.kind is p.KEYWORD_ONLY]  # fmt: skip
+    signature = inspect.signature(function).parameters.values()
+    free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
+    names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
         return lambda self, *args: function(self, *args)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:
-        if args:
-            positional = inspect.signature(function).parameters
-            free = [p.name for p in positional.values() if p.kind is p.POSITIONAL_ONLY][1:]
-            params.update(zip(names, args[len(free):], strict=False))
-            return function(self, *args[: len(free)], **params)
-        return function(self, **params)
+        if len(args) > free:
+            by_position = dict(zip(names, args[free:], strict=False))
+            if len(args) > free + len(names) or by_position.keys() & params.keys():
+                raise ArgumentError(lesson(function.__name__, f"arguments {args} and {params}",
+                                           f"at most {names}, each once"))  # fmt: skip
+            return function(self, *args[:free], **by_position, **params)
+        return function(self, *args, **params)
 
     return method
 
@@ -93,6 +105,8 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
 def _shaped(function: Callable[..., Any], keyword: str) -> Callable[..., Any]:
     def method(self: Tensor, *sizes: Any, **params: Any) -> Any:
         if sizes:
+            if keyword in params:
+                raise ArgumentError(lesson(function.__name__, f"{keyword} is given twice"))
             params[keyword] = sizes[0] if len(sizes) == 1 else sizes
         return function(self, **params)
 

@@ -32,6 +32,11 @@ def spread(g: Any, like: Any, axis: Axis, keepdims: bool) -> Any:
     return g if keepdims or like.ndim == 0 else g.reshape(kept(like.shape, axis))
 
 
+def share(g: Any, count: int) -> Any:
+    """``g / count``; a half float cannot hold a large count, but its reciprocal."""
+    return g * (1 / (count or 1)) if g.dtype == np.float16 else g / (count or 1)
+
+
 def refuse_axis(name: str) -> Any:
     """A `complain` for the op `name`: axes out of range, repeated, or no integers."""
 

@@ -41,7 +41,7 @@ def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...
 def _add_at(out: Any, where: tuple[Any, ...], g: Any) -> None:
     """``np.add.at``, and for rows of a matrix (an embedding) a sorted sum, many times as fast."""
     if len(where) == 1 and out.ndim > 1 and where[0].size > 32 and out.size:
-        rows = where[0].reshape(-1) % out.shape[0]
+        rows = where[0].reshape(-1).astype(np.intp) % out.shape[0]
         order = np.argsort(rows, kind="stable")
         starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
         flat = g.reshape(rows.size, -1)[order]
@@ -150,7 +150,7 @@ def _take_samples(rng: np.random.Generator) -> Any:
 
 
 take = define("take", _take, _take_rule, None, analytic=True, samples=_take_samples,
-              complain=_refuse_take, numpy={np.take: {"a": "x"}},
+              complain=_refuse_take, numpy={np.take: {}},
               caption="rows of x by number (embedding look-up)")  # fmt: skip
 
 where = define("where", lambda condition, x1, x2, /: np.where(condition, x1, x2), None,

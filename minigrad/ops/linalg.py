@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..define import define
-from ..errors import DomainError, ShapeError, lesson
+from ..errors import DomainError, DtypeError, ShapeError, lesson
 from ..op import OPS, Op, declare, publish
 from ..tensor import apply
 
@@ -107,9 +107,13 @@ def _eigh_rule(g: Any, y: Any, x: Any) -> Any:
 
 
 def _eigh_forward(x: Any, /) -> Any:
+    if x.dtype.kind == "c":
+        raise DtypeError(lesson("eigh", f"dtype {x.dtype}", "real symmetric matrices"))
     w, v = np.linalg.eigh(_symmetric(x))
     # LAPACK's sign of an eigenvector may flip between neighbouring matrices; fix it, so that
     # the vectors are a function: the component of largest magnitude is positive.
+    if not v.size:
+        return w, v
     largest = np.take_along_axis(v, np.argmax(np.abs(v), axis=-2, keepdims=True), axis=-2)
     return w, v * np.where(largest < 0, -1, 1).astype(v.dtype)
 

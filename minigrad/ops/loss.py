@@ -8,7 +8,7 @@ import numpy as np
 
 from ..define import define
 from ..errors import ArgumentError, DtypeError, IndexingError, ShapeError, lesson
-from ._axes import kept, refuse_axis
+from ._axes import kept, refuse_axis, share
 
 Reduction = Literal["none", "sum", "mean"]
 
@@ -45,7 +45,7 @@ def _reduce(losses: Any, reduction: Reduction) -> Any:
 
 def _spread(g: Any, count: int, reduction: Reduction) -> Any:
     """The cotangent of each single loss, given that of the reduced one."""
-    return g / (count or 1) if reduction == "mean" else g
+    return share(g, count) if reduction == "mean" else g
 
 
 def _refuse_reduction(name: str, params: dict[str, Any]) -> Exception | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, lesson
+from ..errors import ArgumentError, DtypeError, lesson
 from ..op import declare, publish
 from ..tensor import Tensor, apply, tensor
 
@@ -38,6 +38,8 @@ def dropout(x: Any, /, rate: float, *, rng: np.random.Generator) -> Any:
     if not 0 <= rate < 1:
         raise ArgumentError(lesson("dropout", f"rate={rate!r}", "0 <= rate < 1"))
     x = x if isinstance(x, Tensor) else tensor(x)
+    if x.dtype.kind != "f":
+        raise DtypeError(lesson("dropout", f"dtype {x.dtype}", "a float dtype"))
     return x * apply(dropout_mask, (), {"shape": x.shape, "rate": rate, "dtype": x.dtype, "rng": rng})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backward import cast
 from ..define import define
-from ._axes import Axis, axes_of, reduction_samples, refuse_axis, spread
+from ._axes import Axis, axes_of, reduction_samples, refuse_axis, share, spread
 
 
 def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
@@ -34,7 +34,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 
 mean = define("mean", _mean,
     lambda g, y, x, *, axis=None, keepdims=False:
-        np.broadcast_to(spread(g, x, axis, keepdims) / (_count(x.shape, axis) or 1), x.shape),
+        np.broadcast_to(share(spread(g, x, axis, keepdims), _count(x.shape, axis)), x.shape),
     analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
     numpy={np.mean: {}})  # fmt: skip
 

@@ -43,24 +43,33 @@ reshape = define("reshape", _reshape,
     caption="x in another shape")  # fmt: skip
 
 
-def _permute_dims(x: Any, /, axes: tuple[int, ...] | None = None) -> Any:
-    return np.transpose(x, axes)
+def _permute_dims(x: Any, /, axes: tuple[int, ...]) -> Any:
+    return x.transpose(axes)
 
 
-def _unpermute(g: Any, y: Any, x: Any, *, axes: tuple[int, ...] | None = None) -> Any:
-    return np.transpose(g, None if axes is None else tuple(int(a) for a in np.argsort(
-        [a % len(axes) for a in axes])))  # fmt: skip
+def _unpermute(g: Any, y: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    back = sorted(range(len(axes)), key=lambda k: axes[k] % len(axes))
+    return g.transpose(tuple(back))
 
 
 def _permutations(rng: np.random.Generator) -> Any:
     x = rng.normal(size=(2, 3, 4))
-    for axes in (None, (0, 1, 2), (1, 2, 0), (-1, 0, 1)):
+    for axes in ((0, 1, 2), (1, 2, 0), (-1, 0, 1)):
         yield (x,), {"axes": axes}
-    yield (rng.normal(size=()),), {}
+    yield (rng.normal(size=()),), {"axes": ()}
 
 
 permute_dims = define("permute_dims", _permute_dims, _unpermute, analytic=True, samples=_permutations,
-    aliases=("transpose",), numpy={np.transpose: {}}, caption="x with its axes in another order")  # fmt: skip
+    caption="x with its axes in another order")  # fmt: skip
+
+
+def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Any:
+    """`x` with its axes in another order; without `axes`, in reverse order (NumPy's name)."""
+    x = x if isinstance(x, Tensor) else tensor(x)
+    return permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else tuple(axes))
+
+
+publish("transpose", transpose, numpy={np.transpose: {}})
 
 
 def _matrices(rng: np.random.Generator) -> Any:
@@ -182,11 +191,14 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
 
 
 def _split(x: Any, /, indices_or_sections: Any, *, axis: int = 0) -> Any:
-    return tuple(np.split(x, indices_or_sections, axis))
+    parts = tuple(np.split(x, indices_or_sections, axis))
+    if sum(part.shape[axis] for part in parts) != x.shape[axis]:
+        raise ShapeError(lesson("split", f"positions {indices_or_sections}", "ascending positions"))
+    return parts
 
 
 def _refuse_split(inputs: Any, params: dict[str, Any]) -> Exception | None:
-    bad = refuse_axis("split")(inputs, params)
+    bad = refuse_axis("split")(inputs, {"axis": params.get("axis", 0)})
     if bad is None:
         n, parts = np.shape(inputs[0])[params.get("axis", 0)], params.get("indices_or_sections")
         return ShapeError(lesson("split", f"size {n} into {parts} equal parts",
@@ -245,6 +257,6 @@ publish("astype", astype, numpy={np.astype: {}})
 for _question, _answer in (
     (np.shape, lambda x: x.shape),
     (np.ndim, lambda x: x.ndim),
-    (np.size, lambda x: x.size),
+    (np.size, lambda x, axis=None: x.size if axis is None else x.shape[axis]),
 ):
-    NUMPY[_question] = Counterpart(_answer, 1, (), {})
+    NUMPY[_question] = Counterpart(_answer, 2, (), {})
