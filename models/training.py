@@ -352,6 +352,7 @@ def train(run: Run, out: Path, watch: Callable[[Progress], None]) -> bool:
     recipe = run.recipe
     every = max(1, recipe.steps // VALIDATIONS)
     begun, first, learning = time.perf_counter(), run.step, 0.0
+    saved = first > 0 and out.exists()  # by this training, not an earlier one of that name
     with _StopRequest() as stop:
         while run.step < recipe.steps and not stop.asked:
             start = time.perf_counter()
@@ -366,6 +367,7 @@ def train(run: Run, out: Path, watch: Callable[[Progress], None]) -> bool:
                 better = run.validate() < run.best
                 run.best = min(run.best, run.held_out)
                 run.save(out)
+                saved = True
                 if better:
                     run.save(best_path(out))
             done = run.step - first
