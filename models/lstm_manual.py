@@ -252,9 +252,10 @@ GATES = "cfuo"  # of the weights, too
 
 # So many numbers per row of `values` are worked on at once in `_slopes`; the dozen or so rows that
 # takes should stay in a processor's second-level cache.
-IN_CACHE = 1 << 13
-# Up to this size of W_a, a product for each gate and a sum beat one product for all.
-WEIGHTS_IN_CACHE = 1 << 16
+IN_CACHE = 1 << 15
+# Up to this size of W_a, a product for each gate and a sum beat one product for all, unless
+# the states are so few numbers that a call costs more than its arithmetic.
+WEIGHTS_IN_CACHE, FEW = 1 << 16, 1 << 10
 
 
 def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[str, Array]:
@@ -364,7 +365,7 @@ def backward_batched(
     buffer = np.empty((5, min(at_once, T), B, n_a), dtype)
     δa, δc = np.empty((2, B, n_a), dtype)
     parts = np.empty((4, B, n_a), dtype)
-    by_parts = W_a.size <= WEIGHTS_IN_CACHE
+    by_parts = W_a.size <= WEIGHTS_IN_CACHE and δa.size > FEW
     for end in range(T, 0, -at_once):
         blocks = slice(max(0, end - at_once), end)
         slopes = _slopes(values[:, blocks], buffer[:, : end - blocks.start]).swapaxes(0, 1)
