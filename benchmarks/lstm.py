@@ -8,7 +8,10 @@ initial state.  Columns but the first are times relative to `torch.nn.LSTM`.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,42 +115,36 @@ def by_the_engine(problem: Problem, *, cells: bool = False) -> Rival:
     return run
 
 
+RIVALS: dict[str, Callable[[Problem], Rival]] = {
+    "hand": by_hand,
+    "engine LSTM": by_the_engine,
+    "engine cells": partial(by_the_engine, cells=True),
+}
+
+
 def main(argv: Sequence[str]) -> None:
     options = timing.options(argv, __doc__ or "")
-    makers: dict[str, Callable[[Problem], Rival]] = {"torch": by_torch, "hand": by_hand}
-    engines: dict[str, Callable[[Problem], Rival]] = {
-        "engine LSTM": by_the_engine,
-        "engine cells": lambda problem: by_the_engine(problem, cells=True),
-    }
-    if _importable("models.lstm"):
-        makers |= engines
-    rows = []
-    for sizes in SIZES:
-        problem = Problem(*sizes)
-        rivals = {name: make(problem) for name, make in makers.items()}
-        _check(rivals)
-        row: dict[str, Any] = dict(zip(("T", "B", "n_x", "n_a"), sizes, strict=True))
-        row |= dict.fromkeys(("torch ms", "hand", *engines))
-        # each next to torch alone: a third rival leaves the caches and the heap to the next
-        for name in rivals:
-            if name != "torch":
-                pair = {each: rivals[each] for each in ("torch", name)}
-                found = timing.compare(pair, rounds=options.rounds)
-                row["torch ms"] = row["torch ms"] or 1e3 * found.median("torch")
-                row[name] = found.ratio(name, to="torch")
-        rows.append(row)
+    # a process for each size, or the heap that one size leaves makes the next faster or slower
+    fresh = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    with fresh as pool:
+        rows = list(pool.map(_row, SIZES, [options.rounds] * len(SIZES)))
     timing.report(
         "LSTM, float32, forward + backward; ratios to torch",
         rows, packages=["torch"], json_path=options.json,
     )  # fmt: skip
 
 
-def _importable(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+def _row(sizes: tuple[int, int, int, int], rounds: int) -> dict[str, Any]:
+    problem = Problem(*sizes)
+    torch, others = by_torch(problem), {name: make(problem) for name, make in RIVALS.items()}
+    _check({"torch": torch, **others})
+    row: dict[str, Any] = dict(zip(("T", "B", "n_x", "n_a"), sizes, strict=True))
+    # each next to torch alone: a third rival leaves the caches and the heap to the next
+    for name, rival in others.items():
+        found = timing.compare({"torch": torch, name: rival}, rounds=rounds)
+        row.setdefault("torch ms", 1e3 * found.median("torch"))
+        row[name] = found.ratio(name, to="torch")
+    return row
 
 
 def _check(rivals: dict[str, Rival]) -> None:

@@ -247,7 +247,7 @@ SUMS = slice(C_TILDE, GATE_O + 1)
 SIGMOIDS = slice(GATE_F, GATE_O + 1)
 # ... and the pairs of rows that go through the same arithmetic together.
 C_AND_C_TILDE, F_AND_U = slice(C, C_TILDE + 1), slice(GATE_F, GATE_U + 1)
-TANH_C_AND_C_TILDE, O_AND_U = slice(TANH_C, C_TILDE + 1, 2), slice(GATE_O, GATE_F, -1)
+O_AND_U = slice(GATE_O, GATE_F, -1)
 GATES = "cfuo"  # of the weights, too
 
 # So many numbers per row of `values` are worked on at once in `_slopes`; the dozen or so rows that
@@ -256,6 +256,8 @@ IN_CACHE = 1 << 15
 # Up to this size of W_a, a product for each gate and a sum beat one product for all, unless
 # the states are so few numbers that a call costs more than its arithmetic.
 WEIGHTS_IN_CACHE, FEW = 1 << 16, 1 << 10
+# From this size of all weights on, `forward_batched` takes what it can before its loop.
+LARGE = 1 << 20
 
 
 def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) -> dict[str, Array]:
@@ -273,8 +275,9 @@ def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) 
     of the weights.  a<t> is written straight into its place in `z`, so `z` is the list of
     outputs, and all that the gradient of the weights needs is there in one matrix.
 
-    Only the product with a<t-1> must wait for block t-1.  That with [x<t>, 1] is taken for
-    all blocks at once, before the loop, as one large product.
+    Small weights multiply the whole of z<t>: one product a step that is added to nothing.  For
+    large ones that is dear, as each step reads them from memory: there the product with
+    [x<t>, 1], which need not wait for block t-1, is taken for all blocks at once beforehand.
 
     `values` (6, T+1, B, n_a) has a row for each of tanh_c, c, c̃, Γ_f, Γ_u, Γ_o, with c<t-1>
     where the others have t.  The sums of the gates stand together, so one call of tanh runs over
@@ -293,6 +296,7 @@ def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) 
     half = np.array([1, 0.5, 0.5, 0.5], dtype).reshape(4, 1, 1)
     halved = np.multiply(weights.transpose(0, 2, 1), half, order="C")
     W_a, W_x = halved[:, :n_a], halved[:, n_a:]
+    beforehand = weights.size > LARGE
 
     z = np.empty((T + 1, B, n_a + n_x + 1), dtype)
     a = z[:, :, :n_a]
@@ -301,15 +305,20 @@ def forward_batched(params: Params, x: ArrayLike, a0: ArrayLike, c0: ArrayLike) 
     c = values[C]
     c[0] = c0
 
-    np.matmul(z[:T, :, n_a:].reshape(T * B, -1), W_x, out=values[SUMS, :T].reshape(4, T * B, n_a))
+    if beforehand:
+        rows = z[:T, :, n_a:].reshape(T * B, -1)
+        np.matmul(rows, W_x, out=values[SUMS, :T].reshape(4, T * B, n_a))
 
     recurrent, terms = np.empty((4, B, n_a), dtype), np.empty((2, B, n_a), dtype)
     halves = half[1:]
     steps = values[:, :T].swapaxes(0, 1)
-    for v, a_before, a_t, c_t in zip(steps, a[:-1], a[1:], c[1:], strict=True):
+    for v, z_t, a_before, a_t, c_t in zip(steps, z[:-1], a[:-1], a[1:], c[1:], strict=True):
         sums, gates = v[SUMS], v[SIGMOIDS]
-        np.matmul(a_before, W_a, recurrent)
-        np.add(sums, recurrent, sums)
+        if beforehand:
+            np.matmul(a_before, W_a, recurrent)
+            np.add(sums, recurrent, sums)
+        else:
+            np.matmul(z_t, halved, sums)
         np.tanh(sums, sums)
         np.multiply(gates, halves, gates)
         np.add(gates, halves, gates)
@@ -349,7 +358,8 @@ def backward_batched(
     z, values, weights = cache["z"], cache["values"], cache["weights"]
     dtype = z.dtype
     own = np.asarray(d_outputs, dtype)
-    T, B, n_a = cache["outputs"].shape
+    outputs = cache["outputs"]
+    T, B, n_a = outputs.shape
     _check(T, B, n_a, d_outputs=own)
     if d_state is not None:
         _check(T, B, n_a, d_a=d_state[0], d_c=d_state[1])
@@ -368,8 +378,8 @@ def backward_batched(
     by_parts = W_a.size <= WEIGHTS_IN_CACHE and δa.size > FEW
     for end in range(T, 0, -at_once):
         blocks = slice(max(0, end - at_once), end)
-        slopes = _slopes(values[:, blocks], buffer[:, : end - blocks.start]).swapaxes(0, 1)
-        forwards = own[blocks], slopes, values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
+        slopes = _slopes(values[:, blocks], outputs[blocks], buffer[:, : end - blocks.start])
+        forwards = own[blocks], slopes.swapaxes(0, 1), values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
         backwards = (each[::-1] for each in forwards)
         for d_own, slope, Γ_f, d_sum, d_gates in zip(*backwards, strict=True):
             np.add(d_own, a_via_z, δa)
@@ -391,17 +401,16 @@ def backward_batched(
     return grads | {"a<0>": a_via_z, "c<0>": c_via_c, "x": (d_rows @ W_x).reshape(T, B, -1)}
 
 
-def _slopes(values: Array, out: Array) -> Array:
-    """The brackets of `backward_batched`."""
-    sigmoids, tanhs = values[SIGMOIDS], values[TANH_C_AND_C_TILDE]
+def _slopes(values: Array, a: Array, out: Array) -> Array:
+    """The brackets of `backward_batched`, multiplied out where a product is already known."""
     of_tanhs, of_sigmoids = out[:2], out[2:]
-    np.subtract(1, sigmoids, of_sigmoids)
-    np.multiply(of_sigmoids, sigmoids, of_sigmoids)
-    np.multiply(of_sigmoids[:2], values[C_AND_C_TILDE], of_sigmoids[:2])
-    np.multiply(of_sigmoids[2], values[TANH_C], of_sigmoids[2])
-    np.multiply(tanhs, tanhs, of_tanhs)
-    np.subtract(1, of_tanhs, of_tanhs)
-    np.multiply(of_tanhs, values[O_AND_U], of_tanhs)
+    np.subtract(1, values[SIGMOIDS], of_sigmoids)
+    terms = np.multiply(values[C_AND_C_TILDE], values[F_AND_U], of_tanhs)  # c<t> is their sum
+    np.multiply(of_sigmoids[:2], terms, of_sigmoids[:2])
+    np.multiply(of_sigmoids[2], a, of_sigmoids[2])
+    np.multiply(a, values[TANH_C], of_tanhs[0])
+    np.multiply(terms[1], values[C_TILDE], of_tanhs[1])
+    np.subtract(values[O_AND_U], of_tanhs, of_tanhs)
     return out
 
 
