@@ -378,8 +378,9 @@ def backward_batched(
     by_parts = W_a.size <= WEIGHTS_IN_CACHE and δa.size > FEW
     for end in range(T, 0, -at_once):
         blocks = slice(max(0, end - at_once), end)
-        slopes = _slopes(values[:, blocks], outputs[blocks], buffer[:, : end - blocks.start])
-        forwards = own[blocks], slopes.swapaxes(0, 1), values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
+        room = buffer[:, : end - blocks.start]
+        slopes = _slopes(values[:, blocks], outputs[blocks], room).swapaxes(0, 1)
+        forwards = own[blocks], slopes, values[GATE_F, blocks], d_sums[blocks], by_gate[blocks]
         backwards = (each[::-1] for each in forwards)
         for d_own, slope, Γ_f, d_sum, d_gates in zip(*backwards, strict=True):
             np.add(d_own, a_via_z, δa)

@@ -31,7 +31,7 @@ from minigrad.errors import (
 
 from .char_lm import CharLM
 from .lstm import State
-from .text import Corpus, Vocabulary
+from .text import Corpus, Ids, Vocabulary
 
 KIND = "minigrad character model"
 EMBEDDING = 32
@@ -163,7 +163,8 @@ class Run:
             self.state = None  # the streams begin again
         self.optimizer.lr = self.recipe.lr_at(self.step)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below, once and for all
-            loss, state = self.model.loss(self.learned.chunk(position), self.state)
+            codes = self.learned.chunk(position)
+            loss, state = self.model.loss(codes, self.state)
             self.optimizer.zero_grad()
             loss.backward()
             norm = mg.optim.clip_grad_norm(self.optimizer.params, MAX_NORM)
@@ -172,11 +173,24 @@ class Run:
                 raise NonFiniteError(
                     f"the {name} became {value} at step {self.step + 1}, with a learning rate of "
                     f"{self.optimizer.lr:.3g}; try a smaller --lr than {self.recipe.lr:g}"
+                    + self._origin(codes)
                 )
         self.optimizer.step()
         self.state = state
         self.step += 1
         return float(loss.item()) / math.log(2)
+
+    def _origin(self, codes: Ids) -> str:
+        """Where the first bad number of an update is born: the same once more, watched."""
+        for name, value in self.model.state.items():
+            if not np.isfinite(value).all():
+                return f"; before it, {name} held numbers that are not finite"
+        try:
+            with mg.debug(), np.errstate(all="ignore"):
+                self.model.loss(codes, self.state)[0].backward()
+        except NonFiniteError as error:
+            return f"; {error}"
+        return ""
 
     def validate(self) -> float:
         """Bits per character on the held-out text."""

@@ -301,13 +301,22 @@ def test_a_loss_that_is_no_number_stops_everything(tmp_path: Path) -> None:
     with pytest.raises(
         NonFiniteError,
         match=r"loss became nan at step 6, with a learning rate of 0\.00\d+; "
-        r".*--lr than 0.01; .*model.st holds the last good state",
+        r".*--lr than 0.01; before it, head.weight held .*model.st holds the last good state",
     ):
         train(run, out, poison)
     assert run.step == 5
     saved = Checkpoint.load(out)
     assert saved.meta["step"] == 4
     assert all(np.isfinite(array).all() for array in saved.model().state.values())
+
+
+def test_a_lost_loss_names_the_stage_that_lost_it() -> None:
+    run = small_run()
+    run.model.state = {name: np.full_like(p, 3e38) for name, p in run.model.state.items()}
+    with pytest.raises(
+        NonFiniteError, match=r"became nan at step 1.*first NaN: '\w+' made at .*char_lm"
+    ):
+        run.update()
 
 
 def test_foreign_checkpoints(tmp_path: Path) -> None:
