@@ -32,7 +32,7 @@ def _float_pairs(rng: np.random.Generator) -> Any:
 
 cast: Op = declare(
     "cast", lambda x, /, *, dtype: x.astype(dtype), lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),
-    samples=_float_pairs, caption="x in another float dtype",
+    elementwise=True, linear="jointly", samples=_float_pairs, caption="x in another float dtype",
 )  # fmt: skip
 
 pick = declare("pick", lambda xs, /, *, i: xs[i], lambda g, y, xs, *, i: g,
@@ -50,7 +50,7 @@ def _zero_law(c: Any, g: Any, /) -> Any:
 zero_law = declare(
     "zero_law", _zero_law,
     lambda h, y, c, g: np.where(~np.isfinite(c) & (g == 0), 0, h), None,
-    domain=(REAL, NONZERO), caption="0 where the cotangent is 0 and the product is not finite",
+    elementwise=True, domain=(REAL, NONZERO), caption="0 where the cotangent is 0 and the product is not finite",
 )  # fmt: skip
 
 

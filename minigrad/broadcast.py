@@ -28,5 +28,5 @@ def _sum_to_samples(rng: np.random.Generator) -> Any:
 
 sum_to = declare(
     "sum_to", _sum_to, lambda g, y, x, *, shape: np.broadcast_to(g, x.shape),
-    analytic=True, samples=_sum_to_samples, caption="sum over the axes that broadcasting stretched",
+    linear="jointly", analytic=True, samples=_sum_to_samples, caption="sum over the axes that broadcasting stretched",
 )  # fmt: skip

@@ -38,8 +38,9 @@ def define(
         NumPy functions that shall record this op on tensors, each with a dict of
         NumPy's keyword -> ours.  A ufunc given as `forward` is entered by itself.
     **traits
-        Fields of the record: `domain`, `caption`, `broadcasts`, `singular`, `analytic`,
-        `variadic`, `samples`, `complain`; see `minigrad.op.Op`.
+        Fields of the record: `domain`, `caption`, `broadcasts`, `singular`, `elementwise`,
+        `linear`, `analytic`, `variadic`, `samples`, `jvp`, `branch`, `kinks`, `complain`; see
+        `minigrad.op.Op`.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +21,28 @@ from .errors import ArgumentError
 _ndarray = np.ndarray
 Rule = Callable[..., Any] | None
 Sample = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Kink(NamedTuple):
+    """A point where the local derivative is a convention, or needs care to come out right.
+
+    Attributes
+    ----------
+    where : str
+        The point in words: ``"x = 0"``.
+    inputs, params
+        What the op is called with there.
+    gradient : tuple
+        What a cotangent of ones gives each input; None for an input without a rule.
+    why : str
+        The reason, if it is not the general convention of the table.
+    """
+
+    where: str
+    inputs: tuple[Any, ...]
+    gradient: tuple[Any, ...]
+    params: dict[str, Any] = {}
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +68,12 @@ class Op:
     singular : bool
         A local derivative has poles: where the cotangent is exactly 0 and the product
         is not finite, the engine makes the contribution exactly 0.
+    elementwise : bool
+        Output element k depends on (broadcast) input elements k alone, so that a rule is
+        its own forward derivative.
+    linear : str
+        "jointly": linear in all differentiable inputs taken together (add, concat, sum);
+        "each": in each of them while the others stay (matmul, einsum); "": neither.
     analytic : bool
         `forward` is complex differentiable, so that the complex step applies.
     domains : tuple of Domain
@@ -55,6 +83,16 @@ class Op:
     samples : callable or None
         ``samples(rng)`` yields ``(inputs, params)`` to try the op on; None: shapes and
         values are drawn from `domains`.
+    jvp : callable or None
+        ``jvp(tangents, y, *inputs, **params)``: the tangent of the output, written without
+        the rules; one tangent per input, zeros where nothing moves.  None: it follows from
+        `linear`, from `elementwise`, or from the rules.
+    branch : callable or None
+        ``branch(*inputs, **params)``: an array of the decisions that `forward` takes
+        (x > 0, which is largest, the sorted order).  Where two points differ in it, a kink
+        lies between them.
+    kinks : tuple of Kink
+        Points where the derivative is a convention.
     complain : callable or None
         ``complain(inputs, params)`` says why `forward` refused them: an exception.
     arity : int or None
@@ -71,10 +109,15 @@ class Op:
     variadic: bool
     broadcasts: bool
     singular: bool
+    elementwise: bool
+    linear: str
     analytic: bool
     domains: tuple[Domain, ...]
     caption: str
     samples: Callable[[np.random.Generator], Iterator[Sample]] | None
+    jvp: Callable[..., Any] | None
+    branch: Callable[..., Any] | None
+    kinks: tuple[Kink, ...]
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None
     arity: int | None
     signature: inspect.Signature
@@ -142,15 +185,20 @@ def declare(
     variadic: bool = False,
     broadcasts: bool | None = None,
     singular: bool = False,
+    elementwise: bool | None = None,
+    linear: Literal["", "jointly", "each"] = "",
     analytic: bool = False,
     domain: Domain | tuple[Domain, ...] = REAL,
     caption: str = "",
     samples: Callable[[np.random.Generator], Iterator[Sample]] | None = None,
+    jvp: Callable[..., Any] | None = None,
+    branch: Callable[..., Any] | None = None,
+    kinks: Sequence[Kink] = (),
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None = None,
 ) -> Op:
     """Make the record of an op and register it, without a public function.
 
-    `broadcasts` defaults to what NumPy knows: true for a ufunc.  See `Op` for the
+    `broadcasts` and `elementwise` default to what NumPy knows: true for a ufunc.  See `Op` for the
     other parameters and `minigrad.define` for the usual way to add an op.
 
     Raises
@@ -162,6 +210,8 @@ def declare(
         raise ArgumentError(f"define: minigrad has an op named {name!r}; choose another name")
     if broadcasts is None:
         broadcasts = isinstance(forward, np.ufunc)
+    if elementwise is None:
+        elementwise = isinstance(forward, np.ufunc) and forward.signature is None
     signature = _signature(forward)
     arity = None if variadic else _count_arrays(signature)
     if variadic:
@@ -176,8 +226,9 @@ def declare(
             "for each positional input, None where nothing flows, or none at all"
         )
     domains = domain if isinstance(domain, tuple) else (domain,)
-    op = Op(name, forward, rules, variadic, broadcasts, singular, analytic, domains, caption,
-            samples, complain, arity, signature, bool(rules))  # fmt: skip
+    op = Op(name, forward, rules, variadic, broadcasts, singular, elementwise, linear, analytic,
+            domains, caption, samples, jvp, branch, tuple(kinks), complain, arity, signature,
+            bool(rules))  # fmt: skip
     OPS[name] = op
     return op
 

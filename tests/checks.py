@@ -326,8 +326,45 @@ def check_broadcasting(op):
             close(got, unbroadcast(np.asarray(want), x.shape), 1e-14, f"{op.name} {shapes}")
 
 
+def check_traits(op):
+    """What the record says of itself: linear, elementwise; and what it promises at kinks."""
+    for inputs, params in samples_of(op):
+        places, y = active(op, inputs), tupled(op.forward(*inputs, **params))
+        rng = rng_of(op, 10)
+        moves = [rng.normal(size=np.shape(x)) for x in inputs]
+
+        def at(arrays, inputs=inputs, params=params):
+            full = [arrays.get(i, x) for i, x in enumerate(inputs)]
+            return tupled(op.forward(*full, **params))
+
+        for group in {"jointly": [places], "each": [[i] for i in places]}.get(op.linear, []):
+            moved = at({i: inputs[i] + moves[i] for i in group})
+            alone = at({i: moves[i] for i in group})
+            for a, b, c in zip(moved, y, alone, strict=True):
+                close(a - b, c, 1e-13, f"{op.name} is not linear: {params}")
+        if op.elementwise:
+            for i in places:
+                for index in np.ndindex(inputs[i].shape):
+                    one = np.array(inputs[i])
+                    one[index] += 0.01
+                    mask = np.zeros(inputs[i].shape)
+                    mask[index] = 1
+                    elsewhere = np.broadcast_to(mask, y[0].shape) == 0
+                    changed = np.asarray(at({i: one})[0] != y[0])
+                    assert not np.any(changed & elsewhere), f"{op.name} is not elementwise"
+        if op.branch is not None:
+            op.branch(*inputs, **params)
+    for kink in op.kinks:
+        inputs = tuple(np.asarray(x) for x in kink.inputs)
+        leaves, ys = recorded(op, inputs, kink.params)
+        got = cotangents(leaves, ys, [np.ones_like(y.data) for y in ys])
+        want = [kink.gradient[i] for i in active(op, inputs)]
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b, f"{op.name} at {kink.where}")
+
+
 CLAIMS = [check_first_order, check_second_order, check_same_bits_recorded, check_dtype_kept,
-          check_layouts, check_nothing_shared, check_linear_in_the_cotangent]  # fmt: skip
+          check_layouts, check_nothing_shared, check_linear_in_the_cotangent, check_traits]  # fmt: skip
 """What holds for every op with a derivative."""
 
 

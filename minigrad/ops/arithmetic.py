@@ -8,19 +8,19 @@ import numpy as np
 
 from ..define import define, dress
 from ..domain import NONZERO, POSITIVE
-from ..op import Op, declare, publish
+from ..op import Kink, Op, declare, publish
 from ..tensor import apply
 
 add = define("add", np.add, lambda g, y, a, b: g, lambda g, y, a, b: g,
-             analytic=True, caption="x₁ + x₂")  # fmt: skip
+             linear="jointly", analytic=True, caption="x₁ + x₂")  # fmt: skip
 subtract = define("subtract", np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g,
-                  analytic=True, caption="x₁ − x₂")  # fmt: skip
+                  linear="jointly", analytic=True, caption="x₁ − x₂")  # fmt: skip
 multiply = define("multiply", np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a,
-                  analytic=True, caption="x₁ ⊙ x₂")  # fmt: skip
+                  linear="each", analytic=True, caption="x₁ ⊙ x₂")  # fmt: skip
 divide = define("divide", np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b,
                 singular=True, analytic=True, domain=(NONZERO, NONZERO), caption="x₁ / x₂")  # fmt: skip
-negative = define("negative", np.negative, lambda g, y, x: -g, analytic=True, caption="−x")
-positive = define("positive", np.positive, lambda g, y, x: g, analytic=True, caption="+x")
+negative = define("negative", np.negative, lambda g, y, x: -g, linear="jointly", analytic=True, caption="−x")
+positive = define("positive", np.positive, lambda g, y, x: g, linear="jointly", analytic=True, caption="+x")
 
 
 # x ** p with a plain number p is an op of its own, p its metadata: a rule may then branch
@@ -36,7 +36,7 @@ def _powers(rng: np.random.Generator) -> Any:
 power_scalar: Op = declare(
     "power_scalar", lambda x, /, *, p: x**p,
     lambda g, y, x, *, p: g * (p * power_scalar(x, p=p - 1)) if p != 0 else g * 0.0,
-    singular=True, analytic=True, samples=_powers, caption="xᵖ, p a number",
+    singular=True, elementwise=True, analytic=True, samples=_powers, caption="xᵖ, p a number",
 )  # fmt: skip
 
 
@@ -59,7 +59,11 @@ dress(pow, _power)
 publish("pow", pow, aliases=("power",), numpy={np.power: {}})
 
 maximum = define("maximum", np.maximum, lambda g, y, a, b: np.where(a > b, g, 0),
-                 lambda g, y, a, b: np.where(a > b, 0, g), caption="max(x₁, x₂)")  # fmt: skip
+                 lambda g, y, a, b: np.where(a > b, 0, g),
+                 branch=np.greater, kinks=[Kink("x₁ = x₂", (1.0, 1.0), (0.0, 1.0))],
+                 caption="max(x₁, x₂)")  # fmt: skip
 minimum = define("minimum", np.minimum, lambda g, y, a, b: np.where(a < b, g, 0),
-                 lambda g, y, a, b: np.where(a < b, 0, g), caption="min(x₁, x₂)")  # fmt: skip
+                 lambda g, y, a, b: np.where(a < b, 0, g),
+                 branch=np.less, kinks=[Kink("x₁ = x₂", (1.0, 1.0), (0.0, 1.0))],
+                 caption="min(x₁, x₂)")  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..define import define
 from ..domain import POSITIVE
+from ..op import Kink
 
 exp = define("exp", np.exp, lambda g, y, x: g * y, analytic=True, caption="eˣ")
 log = define("log", np.log, lambda g, y, x: g / x,
@@ -19,8 +20,10 @@ square = define("square", np.square, lambda g, y, x: g * (2 * x), analytic=True,
 sin = define("sin", np.sin, lambda g, y, x: g * np.cos(x), analytic=True, caption="sin x")
 cos = define("cos", np.cos, lambda g, y, x: -g * np.sin(x), analytic=True, caption="cos x")
 tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y), analytic=True, caption="tanh x")
-abs = define("abs", np.absolute, lambda g, y, x: g * np.sign(x), aliases=("absolute",), caption="|x|")
-sign = define("sign", np.sign, lambda g, y, x: g * 0.0, caption="sign x")
+abs = define("abs", np.absolute, lambda g, y, x: g * np.sign(x), aliases=("absolute",),
+             branch=np.sign, kinks=[Kink("x = 0", (0.0,), (0.0,))], caption="|x|")  # fmt: skip
+sign = define("sign", np.sign, lambda g, y, x: g * 0.0, branch=np.sign,
+              kinks=[Kink("x = 0", (0.0,), (0.0,))], caption="sign x")  # fmt: skip
 
 
 @cache
@@ -39,9 +42,10 @@ def _sigmoid(x: Any, /) -> Any:
     return e / (e + one)
 
 
-sigmoid = define("sigmoid", _sigmoid, lambda g, y, x: g * (y * (1 - y)),
+sigmoid = define("sigmoid", _sigmoid, lambda g, y, x: g * (y * (1 - y)), elementwise=True,
                  analytic=True, caption="σ(x) = 1 / (1 + e⁻ˣ)")  # fmt: skip
 
 # The tie at 0 goes to the last operand of max(x, 0): the derivative there is 0.
 relu = define("relu", lambda x, /: np.maximum(x, 0), lambda g, y, x: np.where(x > 0, g, 0),
+              elementwise=True, branch=lambda x: x > 0, kinks=[Kink("x = 0", (0.0,), (0.0,))],
               caption="max(x, 0)")  # fmt: skip

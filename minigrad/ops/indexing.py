@@ -87,11 +87,11 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
 
 getitem = declare("getitem", _getitem,
     lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
-    variadic=True, analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
+    variadic=True, linear="jointly", analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
 
 scatter: Op = declare("scatter", _scatter,
     lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
-    variadic=True, analytic=True, samples=_scatter_samples,
+    variadic=True, linear="jointly", analytic=True, samples=_scatter_samples,
     caption="zeros, with g added at [index]")  # fmt: skip
 
 
@@ -149,13 +149,13 @@ def _take_samples(rng: np.random.Generator) -> Any:
     yield (x, np.zeros((0,), np.int64)), {"axis": 1}
 
 
-take = define("take", _take, _take_rule, None, analytic=True, samples=_take_samples,
+take = define("take", _take, _take_rule, None, linear="jointly", analytic=True, samples=_take_samples,
               complain=_refuse_take, numpy={np.take: {}},
               caption="rows of x by number (embedding look-up)")  # fmt: skip
 
 where = define("where", lambda condition, x1, x2, /: np.where(condition, x1, x2), None,
     lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g),
-    broadcasts=True, numpy={np.where: {}}, caption="x₁ where the condition holds, else x₂",
+    broadcasts=True, elementwise=True, linear="jointly", numpy={np.where: {}}, caption="x₁ where the condition holds, else x₂",
     samples=lambda rng: iter([
         ((np.array([True, False, True]), rng.normal(size=(2, 3)), rng.normal(size=(3,))), {}),
         ((np.array([[True], [False]]), rng.normal(size=()), rng.normal(size=(2, 3))), {})]))  # fmt: skip

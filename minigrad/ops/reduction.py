@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backward import cast
 from ..define import define
+from ..op import Kink
 from ._axes import Axis, axes_of, reduction_samples, refuse_axis, share, spread
 
 
@@ -20,7 +21,7 @@ def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
 sum = define("sum", _sum,
     lambda g, y, x, *, axis=None, dtype=None, keepdims=False:
         np.broadcast_to(spread(g, x, axis, keepdims), x.shape),
-    analytic=True, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
+    linear="jointly", analytic=True, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
     numpy={np.sum: {}})  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 mean = define("mean", _mean,
     lambda g, y, x, *, axis=None, keepdims=False:
         np.broadcast_to(share(spread(g, x, axis, keepdims), _count(x.shape, axis)), x.shape),
-    analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
+    linear="jointly", analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
     numpy={np.mean: {}})  # fmt: skip
 
 
@@ -54,9 +55,18 @@ def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool 
     return np.where(at, cast(spread(g, x, axis, keepdims) / ties, dtype=g.dtype), 0)
 
 
-max = define("max", _max, _extremum_rule, samples=reduction_samples,
+def _where(largest: Any) -> Any:
+    """Which elements are extreme: the decision that `max` and `min` take."""
+    return lambda x, /, *, axis=None, keepdims=False: x == largest(x, axis=axis, keepdims=True)
+
+
+max = define("max", _max, _extremum_rule, branch=_where(_max), kinks=[Kink("two are largest", (np.array([1.0, 1.0, 0.0]),), (np.array([0.5, 0.5, 0.0]),),
+                         why="a reduction shares a tie evenly")],
+             samples=reduction_samples,
              complain=refuse_axis("max"), caption="the largest x", numpy={np.max: {}})  # fmt: skip
-min = define("min", _min, _extremum_rule, samples=reduction_samples,
+min = define("min", _min, _extremum_rule, branch=_where(_min), kinks=[Kink("two are smallest", (np.array([1.0, 1.0, 2.0]),), (np.array([0.5, 0.5, 0.0]),),
+                         why="a reduction shares a tie evenly")],
+             samples=reduction_samples,
              complain=refuse_axis("min"), caption="the smallest x", numpy={np.min: {}})  # fmt: skip
 
 

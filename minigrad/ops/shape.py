@@ -39,7 +39,7 @@ def _reshape_samples(rng: np.random.Generator) -> Any:
 
 reshape = define("reshape", _reshape,
     lambda g, y, x, *, shape, copy=None: g.reshape(x.shape),
-    analytic=True, samples=_reshape_samples, complain=_refuse_reshape, numpy={np.reshape: {}},
+    linear="jointly", analytic=True, samples=_reshape_samples, complain=_refuse_reshape, numpy={np.reshape: {}},
     caption="x in another shape")  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def _permutations(rng: np.random.Generator) -> Any:
     yield (rng.normal(size=()),), {"axes": ()}
 
 
-permute_dims = define("permute_dims", _permute_dims, _unpermute, analytic=True, samples=_permutations,
+permute_dims = define("permute_dims", _permute_dims, _unpermute, linear="jointly", analytic=True, samples=_permutations,
     caption="x with its axes in another order")  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _refuse_vector(inputs: Any, params: dict[str, Any]) -> Exception | None:
 
 
 matrix_transpose = define("matrix_transpose", lambda x, /: x.mT,
-    lambda g, y, x: g.mT, analytic=True, samples=_matrices, complain=_refuse_vector,
+    lambda g, y, x: g.mT, linear="jointly", analytic=True, samples=_matrices, complain=_refuse_vector,
     numpy={np.matrix_transpose: {}}, caption="xᵀ (the last two axes)")  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def _refuse_broadcast(inputs: Any, params: dict[str, Any]) -> Exception:
 
 
 broadcast_to = define("broadcast_to", _broadcast_to,
-    lambda g, y, x, *, shape: sum_to(g, shape=x.shape), analytic=True, samples=_broadcast_samples,
+    lambda g, y, x, *, shape: sum_to(g, shape=x.shape), linear="jointly", analytic=True, samples=_broadcast_samples,
     complain=_refuse_broadcast, numpy={np.broadcast_to: {}}, caption="x repeated along new axes")  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _refuse_parts(name: str, same: bool) -> Any:
 
 
 _concat = declare(
-    "concat", lambda *xs, axis=0: np.concatenate(xs, axis), _cut, variadic=True, analytic=True,
+    "concat", lambda *xs, axis=0: np.concatenate(xs, axis), _cut, variadic=True, linear="jointly", analytic=True,
     complain=_refuse_parts("concat", same=False), caption="[x₁, x₂, …]",
     samples=lambda rng: iter([
         (_normal(rng, (2, 3), (1, 3)), {}), (_normal(rng, (2, 3), (2, 1), (2, 2)), {"axis": -1}),
@@ -168,7 +168,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Any:
 _stack = declare(
     "stack", lambda *xs, axis=0: np.stack(xs, axis),
     lambda g, y, i, *xs, axis=0: g[(slice(None),) * (axis % g.ndim) + (i,)],
-    variadic=True, analytic=True, complain=_refuse_parts("stack", same=True), caption="x₁, x₂, … stacked",
+    variadic=True, linear="jointly", analytic=True, complain=_refuse_parts("stack", same=True), caption="x₁, x₂, … stacked",
     samples=lambda rng: iter([
         (_normal(rng, (2, 3), (2, 3)), {}), (_normal(rng, (2, 3), (2, 3), (2, 3)), {"axis": -1}),
         (_normal(rng, (), ()), {}), (_normal(rng, (0, 2), (0, 2)), {"axis": 1})]),
@@ -208,7 +208,7 @@ def _refuse_split(inputs: Any, params: dict[str, Any]) -> Exception | None:
 
 split = define("split", _split,
     lambda g, y, x, *, indices_or_sections, axis=0: np.concatenate(g, axis=axis),
-    analytic=True, complain=_refuse_split, numpy={np.split: {}}, caption="x cut into parts",
+    linear="jointly", analytic=True, complain=_refuse_split, numpy={np.split: {}}, caption="x cut into parts",
     samples=lambda rng: iter([
         (_normal(rng, (4, 3)), {"indices_or_sections": 2}),
         (_normal(rng, (2, 5)), {"indices_or_sections": [1, 3], "axis": -1})]))  # fmt: skip
@@ -220,7 +220,7 @@ def _unstack(x: Any, /, *, axis: int = 0) -> Any:
 
 unstack = define("unstack", _unstack,
     lambda g, y, x, *, axis=0: np.stack(g, axis=axis),
-    analytic=True, complain=refuse_axis("unstack"), caption="the rows of x, one by one",
+    linear="jointly", analytic=True, complain=refuse_axis("unstack"), caption="the rows of x, one by one",
     numpy={np.unstack: {}} if hasattr(np, "unstack") else {},
     samples=lambda rng: iter([
         (_normal(rng, (3, 2)), {}), (_normal(rng, (2, 3, 2)), {"axis": -2})]))  # fmt: skip
