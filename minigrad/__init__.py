@@ -13,9 +13,10 @@ import types
 from . import errors, nn, ops, optim
 from .define import define
 from .errors import MinigradError
-from .functional import grad, value_and_grad, vjp
+from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .mode import debug, enable_grad, no_grad, record_all
 from .op import OPS, PUBLIC, Op
+from .recompute import checkpoint
 from .serialize import load, save
 from .tensor import Tensor, tensor
 

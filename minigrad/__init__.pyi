@@ -8,11 +8,16 @@ from .op import OPS as OPS
 from .op import Op as Op
 from .op import PUBLIC as PUBLIC
 from .tensor import Tensor as Tensor
+from .recompute import checkpoint as checkpoint
 from .mode import debug as debug
 from .define import define as define
 from .mode import enable_grad as enable_grad
 from . import errors as errors
 from .functional import grad as grad
+from .functional import hessian as hessian
+from .functional import hvp as hvp
+from .functional import jacobian as jacobian
+from .functional import jvp as jvp
 from .serialize import load as load
 from . import nn as nn
 from .mode import no_grad as no_grad

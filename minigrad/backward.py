@@ -58,6 +58,7 @@ def backpropagate(
     seeds: dict[Node, Any],
     *,
     wanted: set[Node] | None = None,
+    since: int = 0,
     lift: Callable[[Node], Any] | None = None,
     free: bool = False,
     observe: Observer | None = None,
@@ -71,6 +72,8 @@ def backpropagate(
     wanted : set of Node, optional
         Whose cotangents to return; only paths that lead there are followed.  Without it:
         every node with a handle (leaves, and tensors that asked).
+    since : int
+        Nodes with a lower serial count as leaves: the pass stops there.
     lift : callable, optional
         Node -> Tensor: run the rules on tensors, so that they are recorded.
     free : bool
@@ -90,7 +93,7 @@ def backpropagate(
     RuleError
         A rule failed, or gave a cotangent that does not fit its input.
     """
-    order = newest_first(*seeds)
+    order = newest_first(*seeds, since=since)
     useful = None if wanted is None else leading_to(order, wanted)
     table: dict[Node, Any] = dict(seeds)
     owned: set[Node] = set()
@@ -102,7 +105,7 @@ def backpropagate(
         if node.handle is not None if wanted is None else node in wanted:
             found[node] = (g, node in owned)
         op = node.op
-        if op is None:
+        if op is None or node.serial < since:
             continue
         raw = node.values
         if raw is None:

@@ -83,15 +83,17 @@ class Node:
         return f"'{self.name}' ({stage})" if self.name else f"'{stage}'"
 
 
-def newest_first(*roots: Node) -> list[Node]:
-    """Every node that carries a gradient to the roots, newest first."""
+def newest_first(*roots: Node, since: int = 0) -> list[Node]:
+    """Every node that carries a gradient to the roots, newest first; nothing below nodes
+    with a serial lower than `since`."""
     seen = {root.serial: root for root in roots}
     stack = list(roots)
     while stack:
         for parent in stack.pop().inputs:
             if parent is not None and parent.requires_grad and parent.serial not in seen:
                 seen[parent.serial] = parent
-                stack.append(parent)
+                if parent.serial >= since:
+                    stack.append(parent)
     return [seen[serial] for serial in sorted(seen, reverse=True)]
 
 

@@ -229,7 +229,7 @@ class Tensor(Methods):
 
     def detach(self) -> Tensor:
         """The same value as a constant."""
-        return _of(Node(self._node.value))
+        return handle_of(Node(self._node.value))
 
     def retain_grad(self) -> Tensor:
         """Ask `backward` to leave this tensor's gradient in ``.grad``; returns it."""
@@ -416,7 +416,7 @@ def _leaf(handle: Tensor, array: Any, requires_grad: bool, name: str | None) -> 
     return node
 
 
-def _of(node: Node) -> Tensor:
+def handle_of(node: Node) -> Tensor:
     """A new handle on a node."""
     out = _new(Tensor)
     out._node = node
@@ -441,7 +441,7 @@ def constant(array: Any) -> Tensor:
     """A tensor of an array that already belongs to the engine: not copied."""
     if type(array) is np.ndarray:
         lock(array, False)
-    return _of(Node(array))
+    return handle_of(Node(array))
 
 
 def tensor(
@@ -482,6 +482,7 @@ def pull(
     seeds: Sequence[Any],
     *,
     wanted: set[Node] | None = None,
+    since: int = 0,
     record: bool = False,
     free: bool = False,
     observe: Observer | None = None,
@@ -510,17 +511,25 @@ def pull(
     if mode.debug:
         observe = observe or check_cotangent
     if not lift:
-        return backpropagate(start, wanted=wanted, free=free, observe=observe)
+        return backpropagate(start, wanted=wanted, since=since, free=free, observe=observe)
     for node, seed in start.items():
         if not isinstance(seed, Tensor):
             start[node] = constant(seed)
     with (enable_grad if record else no_grad)():
-        found = backpropagate(start, wanted=wanted, lift=_lift, free=free, observe=observe)
+        found = backpropagate(start, wanted=wanted, since=since, lift=_lift, free=free,
+                              observe=observe)  # fmt: skip
         return {node: (g if owned else apply(copy, (g,)), True) for node, (g, owned) in found.items()}
 
 
+def handles(node: Node) -> tuple[Any, list[Any]]:
+    """The output of a stage and its inputs, as tensors where the graph goes on."""
+    assert node.values is not None
+    return _lift(node), [v if p is None or type(p.value) is tuple else handle_of(p)
+                         for p, v in zip(node.inputs, node.values, strict=True)]  # fmt: skip
+
+
 def _lift(node: Node) -> Any:
-    handle = _of(node)
+    handle = handle_of(node)
     if type(node.value) is tuple:
         return tuple(apply(pick, (handle,), {"i": i}) for i in range(len(node.value)))
     return handle

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .errors import ArgumentError, lesson
+
 Rebuild = Callable[[Iterator[Any]], Any]
 
 
@@ -46,3 +48,32 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
     return ([leaf for leaves, _, _ in taken for leaf in leaves],
             lambda leaves: make([rebuild(leaves) for _, rebuild, _ in taken]),
             lambda leaves: make([result(leaves) for _, _, result in taken]))  # fmt: skip
+
+
+def leaves_like(tree: Any, like: Any, where: str) -> list[Any]:
+    """The leaves of `tree` in the order of `flatten(like)`, which has the same structure.
+
+    For a Module in `like` there is a dict by parameter name in `tree`, or a Module.
+
+    Raises
+    ------
+    ArgumentError
+        The structures differ; the message says where.
+    """
+    if hasattr(like, "named_parameters"):
+        like = like.named_parameters()
+    if hasattr(tree, "named_parameters"):
+        tree = tree.named_parameters()
+    if isinstance(like, dict):
+        if not isinstance(tree, dict) or tree.keys() != like.keys():
+            given = sorted(map(str, tree)) if isinstance(tree, dict) else type(tree).__name__
+            raise ArgumentError(lesson(where, f"{given}", f"a dict with the keys {sorted(map(str, like))}"))
+        return [leaf for k in like for leaf in leaves_like(tree[k], like[k], f"{where}[{k!r}]")]
+    if isinstance(like, (list, tuple)):
+        if not isinstance(tree, (list, tuple)) or len(tree) != len(like):
+            raise ArgumentError(lesson(where, f"{type(tree).__name__} of "
+                                       f"{len(tree) if hasattr(tree, '__len__') else 'no'} parts",
+                                       f"a {type(like).__name__} of {len(like)}"))  # fmt: skip
+        pairs = enumerate(zip(tree, like, strict=True))
+        return [leaf for k, (a, b) in pairs for leaf in leaves_like(a, b, f"{where}[{k}]")]
+    return [tree]

@@ -14,6 +14,7 @@ import zlib
 import numpy as np
 
 import minigrad as mg
+from minigrad.forward import pushforward
 from minigrad.op import OPS, draw_samples
 from minigrad.tensor import Tensor, apply, pull
 
@@ -326,6 +327,54 @@ def check_broadcasting(op):
             close(got, unbroadcast(np.asarray(want), x.shape), 1e-14, f"{op.name} {shapes}")
 
 
+def check_tangent(op):
+    """The forward tangent: its value, the dot test against the rules, and its own derivative."""
+    for inputs, params in samples_of(op):
+        rng, places = rng_of(op, 11), active(op, inputs)
+        seeds = random_seeds(op, inputs, params, rng)
+        leaves, ys = recorded(op, inputs, params)
+        moves = [np.asarray(rng.normal(size=x.shape)) for x in leaves]
+        nodes = [y._node for y in ys]
+        got = pushforward(nodes, {x._node: t for x, t in zip(leaves, moves, strict=True)}, lift=False)
+        got = [np.zeros(y.shape) if t is None else np.asarray(t) for t, y in zip(got, ys, strict=True)]
+
+        def at(step, inputs=inputs, params=params, places=places, moves=moves):
+            full = list(inputs)
+            for i, t in zip(places, moves, strict=True):
+                full[i] = full[i] + step * t
+            return tupled(op.forward(*full, **params))
+
+        if op.analytic:
+            want = [np.imag(y) / 1e-30 for y in at(1e-30j)]
+        else:
+            h = 2e-4
+            want = [(8 * (a - b) - (c - d)) / (12 * h)
+                    for a, b, c, d in zip(at(h), at(-h), at(2 * h), at(-2 * h), strict=True)]  # fmt: skip
+        for t, w in zip(got, want, strict=True):
+            close(t, w, 1e-13 if op.analytic else 1e-8, f"{op.name} tangent {params}")
+        pulled = cotangents(leaves, ys, seeds)
+        close(contract(seeds, got), contract(moves, pulled), 1e-13, f"{op.name} dot test {params}")
+
+        table = {x._node: mg.tensor(t) for x, t in zip(leaves, moves, strict=True)}
+        lifted = pushforward(nodes, table, lift=True)
+        live = [(t, s) for t, s in zip(lifted, seeds, strict=True) if t is not None]
+        for t, w in zip(got, lifted, strict=True):
+            if w is not None:
+                close(t, w.data, 1e-14, f"{op.name} tangent on tensors")
+        total = mg.tensor(0.0)
+        for t, s in live:
+            total = total + mg.sum(s * t)
+        other = mg.tensor(0.0)
+        for c, t in zip(cotangents(leaves, ys, seeds, record=True), moves, strict=True):
+            other = other + mg.sum(c * t)
+        wanted = {x._node for x in leaves}
+        first, second = ({} if not y.requires_grad else pull([y], [None], wanted=wanted)
+                         for y in (total, other))  # fmt: skip
+        for x in leaves:
+            a, b = (found.get(x._node, (np.zeros(x.shape),))[0] for found in (first, second))
+            close(a, b, 1e-12, f"{op.name} derivative of the tangent {params}")
+
+
 def check_traits(op):
     """What the record says of itself: linear, elementwise; and what it promises at kinks."""
     for inputs, params in samples_of(op):
@@ -364,7 +413,8 @@ def check_traits(op):
 
 
 CLAIMS = [check_first_order, check_second_order, check_same_bits_recorded, check_dtype_kept,
-          check_layouts, check_nothing_shared, check_linear_in_the_cotangent, check_traits]  # fmt: skip
+          check_layouts, check_nothing_shared, check_linear_in_the_cotangent, check_tangent,
+          check_traits]  # fmt: skip
 """What holds for every op with a derivative."""
 
 

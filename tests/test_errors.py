@@ -127,7 +127,7 @@ GRADIENTS = [
     (lambda: mg.grad(lambda x: x)(3), TypeError, r"int64; gradients need a float dtype"),
     (lambda: mg.grad(lambda x: x, argnums=1)(3.0), TypeError, r"^grad: argnums=1 and 1 positional argument"),
     (lambda: mg.grad(lambda x: x)(None), TypeError, r"^grad: an argument holds None.*argnums"),
-    (lambda: mg.vjp(lambda x: (x, x), 1.0)[1]((1.0,)), TypeError, r"^pull: 1 cotangents; 2, one per output"),
+    (lambda: mg.vjp(lambda x: (x, x), 1.0)[1]((1.0,)), TypeError, r"^pull: tuple of 1 parts; a tuple of 2"),
     (lambda: mg.vjp(lambda x: x, np.ones(2))[1](np.ones(3)), ValueError, r"the seed has shape \(3,\)"),
 ]  # fmt: skip
 

@@ -15,7 +15,9 @@ every_op = pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
 binary = pytest.mark.parametrize(
     "op", [op for op in DIFFERENTIABLE if is_elementwise_binary(op)], ids=lambda op: op.name
 )
-NO_SAMPLES = {"pick"}  # takes a tuple of arrays: tested with the ops of several outputs
+# pick takes a tuple of arrays: tested with the ops of several outputs; recomputed is tested
+# in test_transforms.py
+NO_SAMPLES = {"pick", "recomputed"}
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,9 @@ is ordinary arithmetic, so a replay draws anew and a rule sees the mask it needs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,24 @@ from ..errors import ArgumentError, DtypeError, lesson
 from ..op import declare, publish
 from ..tensor import Tensor, apply, tensor
 
+_drawn_from: ContextVar[dict[np.random.Generator, Any] | None] = ContextVar("drawn_from", default=None)
+
+
+@contextmanager
+def drawing() -> Iterator[dict[np.random.Generator, Any]]:
+    """The generators that are drawn from inside, each with its state before."""
+    states: dict[np.random.Generator, Any] = {}
+    outside = _drawn_from.set(states)
+    try:
+        yield states
+    finally:
+        _drawn_from.reset(outside)
+
 
 def _dropout_mask(*, shape: tuple[int, ...], rate: float, dtype: Any, rng: np.random.Generator) -> Any:
+    states = _drawn_from.get()
+    if states is not None and rng not in states:
+        states[rng] = rng.bit_generator.state
     keep = 1.0 - rate
     return np.asarray((rng.random(shape) < keep).astype(dtype) / np.asarray(keep, dtype))
 

@@ -193,7 +193,8 @@ ENGINE = {
     "later contributions lost": ("total += c\n", "pass\n"),
     "first contribution taken as owned": ("                table[parent] = c\n",
                                           "                table[parent] = c; owned.add(parent)\n"),
-    "oldest first": ("order = newest_first(*seeds)", "order = newest_first(*seeds)[::-1]"),
+    "oldest first": ("order = newest_first(*seeds, since=since)",
+                     "order = newest_first(*seeds, since=since)[::-1]"),
     "shape not fitted": ("if c.shape != like.shape or c.dtype is not like.dtype:", "if False:"),
     "all cotangents given away": ("found[node] = (g, node in owned)", "found[node] = (g, True)"),
 }  # fmt: skip
