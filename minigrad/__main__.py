@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from . import OPS, __version__, stubs
+from .explain import tables
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,14 +17,17 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ops", help="print every op with its formula and domain")
     commands.add_parser("stubs", help="rewrite the type stubs from the registry")
-    command = parser.parse_args(argv).command
+    docs = commands.add_parser("docs", help="write the tables of ops and of kinks, as Markdown")
+    docs.add_argument("folder", nargs="?", type=Path, default=Path("docs"))
+    arguments = parser.parse_args(argv)
+    command = arguments.command
     if command == "ops":
         width = max(map(len, OPS))
         for name, op in sorted(OPS.items()):
             where = " × ".join(domain.name for domain in op.domains) if op.differentiable else "no gradient"
             print(f"{name:{width}}  {op.caption}  ({where})")
     else:
-        for path in stubs.write():
+        for path in stubs.write() if command == "stubs" else tables.write(arguments.folder):
             print(path)
     return 0
 

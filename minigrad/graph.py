@@ -8,7 +8,7 @@ which is why a gradient that holds a graph makes no cycle with its leaf.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -106,12 +106,13 @@ def leading_to(order: Iterable[Node], wanted: set[Node]) -> set[Node]:
     return useful
 
 
-def ancestors(root: Node) -> list[Node]:
-    """Every node below `root`, constants included, oldest first."""
+def ancestors(root: Node, stop: Container[Node] = ()) -> list[Node]:
+    """Every node below `root`, constants included, oldest first; nothing below `stop`."""
     seen = {root}
     stack = [root]
     while stack:
-        for parent in stack.pop().inputs:
+        node = stack.pop()
+        for parent in () if node in stop else node.inputs:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)

@@ -9,6 +9,7 @@ This module knows no Tensor.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -80,6 +81,10 @@ class Op:
         Where each input lives; the last one serves all further inputs.
     caption : str
         The formula, for docs and pictures.
+    notation : str
+        How a formula writes it, ``"{} ⊙ {}"``; empty: ``name(inputs, params)``.
+    family : str
+        The module that made the record.
     samples : callable or None
         ``samples(rng)`` yields ``(inputs, params)`` to try the op on; None: shapes and
         values are drawn from `domains`.
@@ -114,6 +119,8 @@ class Op:
     analytic: bool
     domains: tuple[Domain, ...]
     caption: str
+    notation: str
+    family: str
     samples: Callable[[np.random.Generator], Iterator[Sample]] | None
     jvp: Callable[..., Any] | None
     branch: Callable[..., Any] | None
@@ -190,6 +197,7 @@ def declare(
     analytic: bool = False,
     domain: Domain | tuple[Domain, ...] = REAL,
     caption: str = "",
+    notation: str = "",
     samples: Callable[[np.random.Generator], Iterator[Sample]] | None = None,
     jvp: Callable[..., Any] | None = None,
     branch: Callable[..., Any] | None = None,
@@ -227,7 +235,7 @@ def declare(
         )
     domains = domain if isinstance(domain, tuple) else (domain,)
     op = Op(name, forward, rules, variadic, broadcasts, singular, elementwise, linear, analytic,
-            domains, caption, samples, jvp, branch, tuple(kinks), complain, arity, signature,
+            domains, caption, notation, _caller(), samples, jvp, branch, tuple(kinks), complain, arity, signature,
             bool(rules))  # fmt: skip
     OPS[name] = op
     return op
@@ -268,6 +276,17 @@ def draw_samples(op: Op, rng: np.random.Generator) -> Iterator[Sample]:
 def domain_of(op: Op, i: int) -> Domain:
     """The domain of input `i`."""
     return op.domains[min(i, len(op.domains) - 1)]
+
+
+def _caller() -> str:
+    """The last name of the module that calls `declare` or `define`."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _DEFINING:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).rpartition(".")[2]
+
+
+_DEFINING = {__name__, "minigrad.define"}
 
 
 def _signature(forward: Callable[..., Any]) -> inspect.Signature:

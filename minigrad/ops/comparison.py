@@ -6,12 +6,12 @@ import numpy as np
 
 from ..define import define
 
-less = define("less", np.less, caption="x₁ < x₂")
-less_equal = define("less_equal", np.less_equal, caption="x₁ ≤ x₂")
-greater = define("greater", np.greater, caption="x₁ > x₂")
-greater_equal = define("greater_equal", np.greater_equal, caption="x₁ ≥ x₂")
-equal = define("equal", np.equal, caption="x₁ = x₂, elementwise")
-not_equal = define("not_equal", np.not_equal, caption="x₁ ≠ x₂, elementwise")
+less = define("less", np.less, notation="{} < {}", caption="x₁ < x₂")
+less_equal = define("less_equal", np.less_equal, notation="{} ≤ {}", caption="x₁ ≤ x₂")
+greater = define("greater", np.greater, notation="{} > {}", caption="x₁ > x₂")
+greater_equal = define("greater_equal", np.greater_equal, notation="{} ≥ {}", caption="x₁ ≥ x₂")
+equal = define("equal", np.equal, notation="{} = {}", caption="x₁ = x₂, elementwise")
+not_equal = define("not_equal", np.not_equal, notation="{} ≠ {}", caption="x₁ ≠ x₂, elementwise")
 logical_and = define("logical_and", np.logical_and, caption="x₁ and x₂")
 logical_or = define("logical_or", np.logical_or, caption="x₁ or x₂")
 logical_xor = define("logical_xor", np.logical_xor, caption="x₁ xor x₂")

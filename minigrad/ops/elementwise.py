@@ -16,12 +16,12 @@ log = define("log", np.log, lambda g, y, x: g / x,
              domain=POSITIVE, singular=True, analytic=True, caption="ln x")  # fmt: skip
 sqrt = define("sqrt", np.sqrt, lambda g, y, x: g / (2 * y),
               domain=POSITIVE, singular=True, analytic=True, caption="√x")  # fmt: skip
-square = define("square", np.square, lambda g, y, x: g * (2 * x), analytic=True, caption="x²")
+square = define("square", np.square, lambda g, y, x: g * (2 * x), analytic=True, notation="{}²", caption="x²")
 sin = define("sin", np.sin, lambda g, y, x: g * np.cos(x), analytic=True, caption="sin x")
 cos = define("cos", np.cos, lambda g, y, x: -g * np.sin(x), analytic=True, caption="cos x")
 tanh = define("tanh", np.tanh, lambda g, y, x: g * (1 - y * y), analytic=True, caption="tanh x")
 abs = define("abs", np.absolute, lambda g, y, x: g * np.sign(x), aliases=("absolute",),
-             branch=np.sign, kinks=[Kink("x = 0", (0.0,), (0.0,))], caption="|x|")  # fmt: skip
+             branch=np.sign, kinks=[Kink("x = 0", (0.0,), (0.0,))], notation="|{}|", caption="|x|")  # fmt: skip
 sign = define("sign", np.sign, lambda g, y, x: g * 0.0, branch=np.sign,
               kinks=[Kink("x = 0", (0.0,), (0.0,))], caption="sign x")  # fmt: skip
 

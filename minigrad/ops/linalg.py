@@ -62,7 +62,7 @@ def _refuse_matmul(inputs: Any, params: dict[str, Any]) -> Exception | None:
 
 matmul = define("matmul", _matmul, _left, _right, broadcasts=True, linear="each", analytic=True,
                 samples=_matmul_samples, complain=_refuse_matmul, numpy={np.matmul: {}},
-                caption="x₁ x₂")  # fmt: skip
+                notation="{} @ {}", caption="x₁ x₂")  # fmt: skip
 product = OPS["matmul"]
 
 

@@ -86,7 +86,7 @@ def _refuse_vector(inputs: Any, params: dict[str, Any]) -> Exception | None:
 
 matrix_transpose = define("matrix_transpose", lambda x, /: x.mT,
     lambda g, y, x: g.mT, linear="jointly", analytic=True, samples=_matrices, complain=_refuse_vector,
-    numpy={np.matrix_transpose: {}}, caption="xᵀ (the last two axes)")  # fmt: skip
+    numpy={np.matrix_transpose: {}}, notation="{}ᵀ", caption="xᵀ (the last two axes)")  # fmt: skip
 
 
 def _broadcast_to(x: Any, /, shape: tuple[int, ...]) -> Any:
