@@ -10,7 +10,7 @@ import builtins
 import sys
 import types
 
-from . import errors, nn, ops, optim
+from . import errors, nn, ops, optim, testing
 from .define import define
 from .errors import MinigradError
 from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -30,7 +30,7 @@ for _name, _function in PUBLIC.items():
     setattr(linalg if _space else sys.modules[__name__], _last, _function)
 
 # Functions that shadow a builtin (max, sum, abs ...) stay out of `from minigrad import *`.
-_MODULES = {"errors", "linalg", "nn", "optim"}
+_MODULES = {"errors", "linalg", "nn", "optim", "testing"}
 __all__ = sorted(
     name for name, value in list(globals().items())
     if not name.startswith("_") and not hasattr(builtins, name) and name != "annotations"

@@ -25,6 +25,7 @@ from . import optim as optim
 from .mode import record_all as record_all
 from .serialize import save as save
 from .tensor import tensor as tensor
+from . import testing as testing
 from .functional import value_and_grad as value_and_grad
 from .functional import vjp as vjp
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, lesson
-from .op import Function, Op, declare, publish
+from .op import NUMPY, Function, Op, declare, publish
 from .tensor import Tensor, apply
 
 
@@ -53,11 +53,17 @@ def define(
         The name is taken, or the number of rules is not the number of arrays.
     """
     op = declare(name, forward, *rules, **traits)
-    if isinstance(forward, np.ufunc):
+    if isinstance(forward, np.ufunc) and _answers(forward) in (None, name):  # nobody else's
         numpy = {forward: {}, **(numpy or {})}
     function = function_of(op)
     publish(name, function, aliases=aliases, numpy=numpy)
     return function
+
+
+def _answers(counterpart: Any) -> str | None:
+    """The name of the op that a NumPy function records on tensors."""
+    known = NUMPY.get(counterpart)
+    return None if known is None else getattr(getattr(known.function, "op", None), "name", "")
 
 
 def function_of(op: Op) -> Function:

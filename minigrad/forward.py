@@ -67,9 +67,9 @@ def tangent(op: Op, moves: list[Any], y: Any, values: Any, params: dict[str, Any
         return op.jvp(tuple(_or_zeros(t, x) for t, x in zip(moves, values, strict=True)),
                       y, *values, **params)  # fmt: skip
     if op.linear == "jointly":
-        return op(*(_or_zeros(t, x) if _moves(op, i, x) else x
+        return op(*(_or_zeros(t, x) if moves_with(op, i, x) else x
                     for i, (t, x) in enumerate(zip(moves, values, strict=True))), **params)  # fmt: skip
-    parts = [(i, t) for i, t in enumerate(moves) if t is not None and _moves(op, i, values[i])]
+    parts = [(i, t) for i, t in enumerate(moves) if t is not None and moves_with(op, i, values[i])]
     if op.linear == "each":
         return _sum([op(*values[:i], t, *values[i + 1 :], **params) for i, t in parts])
     if op.elementwise:
@@ -78,7 +78,7 @@ def tangent(op: Op, moves: list[Any], y: Any, values: Any, params: dict[str, Any
     return _by_rules(op, parts, y, values, params)
 
 
-def _moves(op: Op, i: int, x: Any) -> bool:
+def moves_with(op: Op, i: int, x: Any) -> bool:
     """Whether input `i` is one of those that the op is differentiated by."""
     rule = op.rules[0 if op.variadic else i]
     return rule is not None and (type(x) in SCALARS or x.dtype.kind == "f")

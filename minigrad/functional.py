@@ -64,7 +64,7 @@ def value_and_grad(
     @functools.wraps(f)
     def both(*args: Any, **kwargs: Any) -> Any:
         positions = _positions(argnums, len(args))
-        call = _Call(f, args, positions, kwargs)
+        call = Call(f, args, positions, kwargs)
         y, aux = call.output if has_aux else (call.output, None)
         if not isinstance(y, Tensor):
             y = tensor(y)
@@ -100,7 +100,7 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[[Any], tuple[Any
     pull : callable
         ``pull(v)``, `v` in the structure of `y`, is a tuple with one entry per argument.
     """
-    call = _Call(f, xs, tuple(range(len(xs))), {})
+    call = Call(f, xs, tuple(range(len(xs))), {})
 
     def pull_back(v: Any) -> tuple[Any, ...]:
         return tuple(call.pull(call.outputs, leaves_like(v, call.output, "pull")))
@@ -130,7 +130,7 @@ def jvp(f: Callable[..., Any], xs: Sequence[Any], tangents: Sequence[Any]) -> tu
     ArgumentError, ShapeError, DtypeError
         The tangents do not fit the arguments.
     """
-    call = _Call(f, _tuple(xs, "jvp", "xs"), tuple(range(len(xs))), {})
+    call = Call(f, _tuple(xs, "jvp", "xs"), tuple(range(len(xs))), {})
     moves = leaves_like(_tuple(tangents, "jvp", "tangents"), tuple(xs), "jvp: tangents")
     return call.value(), call.rebuild(iter(call.push(moves)))
 
@@ -158,7 +158,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
 
     @functools.wraps(f)
     def jac(*args: Any, **kwargs: Any) -> Any:
-        call = _Call(f, args, _positions(argnums, len(args)), kwargs)
+        call = Call(f, args, _positions(argnums, len(args)), kwargs)
         blocks = call.rows() if call.size(call.outputs) <= call.size(call.leaves) else call.columns()
         several = isinstance(argnums, Sequence)
         return call.rebuild(iter([
@@ -219,7 +219,7 @@ def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     return positions
 
 
-class _Call:
+class Call:
     """One call of `f` with chosen arguments replaced by fresh variables of this call.
 
     A tensor that somebody outside differentiates is passed under an alias: what flows to

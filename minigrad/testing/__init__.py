@@ -1,0 +1,8 @@
+"""Gradient checks: is a derivative right, and if not, where and by how much?"""
+
+from __future__ import annotations
+
+from .check import check_grads
+from .report import Census, GradientError, Report
+
+__all__ = ["Census", "GradientError", "Report", "check_grads"]

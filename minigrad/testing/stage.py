@@ -1,0 +1,158 @@
+"""The directional derivative of one stage on plain arrays, by the strongest method it allows.
+
+Nothing here knows a graph, a Tensor or a rule: a stage is a function of arrays.  Numbers are
+extended (`numpy.longdouble`) wherever the function can compute with them, so that what is
+seen is the function and hardly any rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+EXTENDED = np.longdouble
+STEP = 1e-40
+"""Of the complex step: its square is lost in any precision."""
+COARSE, HALVINGS = 2e-2, 7
+"""Of the differences: the first step, and how often it is halved."""
+
+Function = Callable[..., Any]
+
+
+class Moved(NamedTuple):
+    """How outputs move.
+
+    Attributes
+    ----------
+    parts : tuple of arrays
+    oracle : str
+        How it was found: "linear", "jvp", "complex step" or "differences".
+    error : float
+        What the method leaves open, relative; beyond rounding.
+    kink : bool
+        A kink lies so close that no difference quotient avoids it.
+    """
+
+    parts: tuple[Any, ...]
+    oracle: str
+    error: float = 0.0
+    kink: bool = False
+
+
+def extended(x: Any) -> Any:
+    """Floats in extended precision; everything else as it is."""
+    if isinstance(x, tuple):
+        return tuple(map(extended, x))
+    if isinstance(x, (bool, int, float)):
+        return x
+    array = np.asarray(x)
+    return array.astype(EXTENDED) if array.dtype.kind == "f" else array
+
+
+def tupled(y: Any) -> tuple[Any, ...]:
+    return y if isinstance(y, tuple) else (y,)
+
+
+def run(function: Function, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Call a stage in the widest arithmetic that it knows: extended, else double (LAPACK)."""
+    try:
+        return function(*arrays, **_wide(params, arrays))
+    except (TypeError, np.linalg.LinAlgError):
+        narrow = [_narrow(x) for x in arrays]
+        return extended(function(*narrow, **_wide(params, narrow)))
+
+
+def _wide(params: dict[str, Any], arrays: Sequence[Any]) -> dict[str, Any]:
+    """Float dtypes among the metadata follow the arithmetic, or they would round it away."""
+    if (
+        "dtype" not in params
+        or params["dtype"] is None
+        or np.dtype(params["dtype"]).kind not in "fc"
+    ):
+        return params
+    kinds = [x.dtype for x in map(np.asarray, _flat(arrays)) if x.dtype.kind in "fc"]
+    return {**params, "dtype": np.result_type(*kinds) if kinds else EXTENDED}
+
+
+def _flat(arrays: Sequence[Any]) -> list[Any]:
+    return [part for x in arrays for part in tupled(x)]
+
+
+def _narrow(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(map(_narrow, x))
+    if isinstance(x, (bool, int, float)):
+        return x
+    array = np.asarray(x)
+    to = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
+    return array if to is None else array.astype(to)
+
+
+def by_complex_step(
+    function: Function, at: Sequence[Any], along: Sequence[Any], params: dict[str, Any]
+) -> Moved:
+    """Im f(x + i h t) / h: exact for an analytic function."""
+    moved = [x if t is None else x + STEP * 1j * t for x, t in zip(at, along, strict=True)]
+    parts = tupled(run(function, moved, params))
+    return Moved(tuple(np.imag(p) / np.asarray(STEP, EXTENDED) for p in parts), "complex step")
+
+
+def by_differences(
+    function: Function,
+    at: Sequence[Any],
+    along: Sequence[Any],
+    params: dict[str, Any],
+    branch: Function | None = None,
+) -> Moved:
+    """Central differences, extrapolated to step 0 (Ridders 1982), that stay on one side of kinks.
+
+    `branch` gives the decisions that the function takes; steps that change them are not used.
+    """
+    steps: list[float] = []
+    quotients: list[list[Any]] = []
+    h = COARSE
+    while len(steps) < HALVINGS and h > 1e-9:
+        step = np.asarray(h, EXTENDED)
+        up, down = (
+            [x if t is None else x + sign * step * t for x, t in zip(at, along, strict=True)]
+            for sign in (1, -1)
+        )
+        if branch is None or _decides_alike(branch, (at, up, down), params):
+            with np.errstate(all="ignore"):
+                above, below = (tupled(run(function, p, params)) for p in (up, down))
+            quotients.append([(a - b) / (2 * step) for a, b in zip(above, below, strict=True)])
+            steps.append(h)
+        elif quotients:
+            quotients, steps = [], []
+        h /= 2 if steps else 4
+    if not quotients:
+        parts = tupled(run(function, at, params))
+        return Moved(tuple(np.zeros_like(p) for p in parts), "differences", kink=True)
+    best, error = zip(*(_extrapolated(q) for q in zip(*quotients, strict=True)), strict=True)
+    return Moved(best, "differences", max(error, default=0.0))
+
+
+def _decides_alike(
+    branch: Function, points: Sequence[Sequence[Any]], params: dict[str, Any]
+) -> bool:
+    first, *others = (np.asarray(branch(*p, **params)) for p in points)
+    return all(np.array_equal(first, other) for other in others)
+
+
+def _extrapolated(quotients: Sequence[Any]) -> tuple[Any, float]:
+    """The best of Neville's table, element by element, and its relative uncertainty."""
+    table = [np.asarray(quotients[0])]
+    best, doubt = table[0], np.full(np.shape(table[0]), np.inf)
+    for q in quotients[1:]:
+        row = [np.asarray(q)]
+        for k, before in enumerate(table):
+            row.append(row[k] + (row[k] - before) / (4.0 ** (k + 1) - 1))
+            off = np.maximum(np.abs(row[k + 1] - row[k]), np.abs(row[k + 1] - before))
+            better = off < doubt
+            best, doubt = np.where(better, row[k + 1], best), np.where(better, off, doubt)
+        table = row
+    scale = np.max(np.abs(best), initial=0) or 1.0
+    worst = np.max(doubt, initial=0)
+    return best, float(worst / scale) if np.isfinite(worst) else 0.0

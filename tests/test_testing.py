@@ -1,0 +1,87 @@
+"""The checkers, above all: that they see what is wrong, and nothing else."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.op import OPS, PUBLIC
+from minigrad.testing import GradientError, check_grads
+
+
+@pytest.fixture
+def user_op():
+    """`mg.define` for ops that are gone after the test."""
+    made = []
+
+    def define(name, *args, **traits):
+        made.append(name)
+        return mg.define(name, *args, **traits)
+
+    yield define
+    for name in made:
+        OPS.pop(name, None)
+        PUBLIC.pop(name, None)
+
+
+def test_a_right_gradient_is_reported_with_what_would_have_shown(rng):
+    def f(x, W):
+        return np.sum(np.tanh(x @ W) * mg.sigmoid(x @ W)), mg.softmax(x)
+
+    report = check_grads(f, rng.normal(size=(2, 3)), rng.normal(size=(3, 4)), order=3)
+    assert report.ok
+    assert report.smallest_detectable <= 1e-10
+    assert "complex step" in report.oracle
+    only_analytic = check_grads(lambda x: np.tanh(x) ** 2, rng.normal(size=4))
+    assert only_analytic.smallest_detectable <= 1e-13
+    assert only_analytic.oracle == "complex step in extended precision"
+    assert check_grads(f, *(rng.normal(size=s).astype(np.float32) for s in ((2, 3), (3, 4)))).ok
+
+
+def test_an_error_of_1e_13_in_a_rule_is_found_in_the_midst_of_a_program(rng, user_op):
+    slightly = user_op("slightly_wrong", np.tanh, lambda g, y, x: g * (1 - y * y) * (1 + 1e-13), analytic=True)
+    with pytest.raises(GradientError) as caught:
+        check_grads(lambda x, W: np.exp(slightly(x @ W)).sum(), rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))
+    census = caught.value.census
+    assert [c.argument for c in census] == ["argument 0", "argument 1"]
+    assert (census[0].order, census[0].wrong, census[0].total) == (1, 6, 6)
+    assert census[0].stages == ("the rule of 'slightly_wrong' for input 0 is wrong by itself",)
+    assert "seed 0" in str(caught.value)
+    place, want, got = census[0].worst[0]
+    assert 1e-14 < abs(got / want - 1) < 1e-12
+    assert len(place) == 2
+
+
+def test_an_error_of_second_order_only_is_found_at_second_order(rng, user_op):
+    cut = user_op("cut_off", np.tanh, lambda g, y, x: g * (1 - (y._node.value if hasattr(y, "_node") else y) ** 2),
+                  analytic=True)  # fmt: skip
+    assert check_grads(cut, rng.normal(size=3), order=1).ok
+    with pytest.raises(GradientError, match="derivative of order 2"):
+        check_grads(cut, rng.normal(size=3))
+
+
+def test_a_kink_is_reported_and_not_judged():
+    report = check_grads(lambda x: mg.relu(x) * x, np.array([1.0, 0.0, -1.0]))
+    assert report.ok
+    assert report.kinks == ("'relu'",)
+    assert "at a kink: 'relu'" in str(report)
+    near = check_grads(lambda x: mg.relu(x) * x, np.array([1e-5, 1.0]))
+    assert not near.kinks
+
+
+def test_a_gradient_that_is_zero_by_mistake_is_found_however_small_it_should_be(rng, user_op):
+    flat = user_op("forgotten", lambda x, /: x * 1e-9, lambda g, y, x: g * 0.0, analytic=True)
+    with pytest.raises(GradientError):
+        check_grads(flat, rng.normal(size=3))
+    assert check_grads(lambda x: np.sum(mg.softmax(x)), rng.normal(size=5)).ok  # truly zero
+
+
+def test_a_users_op_does_not_take_numpys_function_away(user_op):
+    user_op("my_tanh", np.tanh, lambda g, y, x: g * 0)
+    assert np.tanh(mg.tensor(1.0, requires_grad=True))._node.op.name == "tanh"
+
+
+def test_nothing_to_check_is_an_error():
+    with pytest.raises(mg.MinigradError, match="no argument has a float dtype"):
+        check_grads(np.exp, np.arange(3))
+    with pytest.raises(mg.MinigradError, match="depends on no argument"):
+        check_grads(lambda x: x.detach(), np.ones(3))
