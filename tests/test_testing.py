@@ -1,10 +1,14 @@
 """The checkers, above all: that they see what is wrong, and nothing else."""
 
+import dataclasses
+
+import checks
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.op import OPS, PUBLIC
+from minigrad.tensor import apply
 from minigrad.testing import GradientError, check_grads
 
 
@@ -85,3 +89,62 @@ def test_nothing_to_check_is_an_error():
         check_grads(np.exp, np.arange(3))
     with pytest.raises(mg.MinigradError, match="depends on no argument"):
         check_grads(lambda x: x.detach(), np.ones(3))
+
+
+# --- every rule of the registry, sabotaged -------------------------------------------------
+
+
+def as_function(op, inputs, params):
+    """The op as a function of its active inputs, at one of its samples."""
+    places = checks.active(op, inputs)
+
+    def f(*xs):
+        full = list(inputs)
+        for i, x in zip(places, xs, strict=True):
+            full[i] = x
+        return apply(op, tuple(full), params)
+
+    return f, [inputs[i] for i in places]
+
+
+def slightly_off(op, i, factor):
+    """The op with the rule for input i multiplied by `factor`."""
+
+    def wrong(rule):
+        return lambda *args, **params: rule(*args, **params) * factor
+
+    rules = tuple(wrong(r) if r is not None and (op.variadic or k == i) else r for k, r in enumerate(op.rules))
+    return dataclasses.replace(op, rules=rules)
+
+
+CHECKED = [op for op in checks.DIFFERENTIABLE if op.name not in ("pick", "recomputed")]
+
+
+@pytest.mark.parametrize("op", CHECKED, ids=lambda op: op.name)
+def test_no_false_alarm_and_no_error_of_1e_13_missed(op):
+    """For every rule: right, it passes; off by 1e-13 (1e-9 where only differences apply), it fails."""
+    seen = set()
+    for inputs, params in checks.samples_of(op):
+        f, point = as_function(op, inputs, params)
+        report = check_grads(f, *point)
+        assert report.ok
+        error = 1e-13 if report.smallest_detectable < 5e-14 else 1e-9
+        assert report.smallest_detectable < error / 2
+        for i in checks.active(op, inputs):
+            if (0 if op.variadic else i) in seen or not np.size(inputs[i]) or report.kinks:
+                continue
+            wrong, point = as_function(slightly_off(op, i, 1 + error), inputs, params)
+            right = np.concatenate([np.ravel(g.data) for g in mg.vjp(f, *point)[1](_ones(f(*point)))])
+            if np.any(right):  # a gradient of zero is as right when multiplied
+                seen.add(0 if op.variadic else i)
+                with pytest.raises(GradientError):
+                    check_grads(wrong, *point, order=1)
+    needed = {0} if op.variadic else {i for i, rule in enumerate(op.rules) if rule is not None}
+    assert needed - seen <= UNMOVED.get(op.name, set())
+
+
+def _ones(y):
+    return tuple(map(_ones, y)) if isinstance(y, tuple) else np.ones(y.shape)
+
+
+UNMOVED = {"sign": {0}}  # the derivative is 0
