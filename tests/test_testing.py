@@ -9,7 +9,7 @@ import pytest
 import minigrad as mg
 from minigrad.op import OPS, PUBLIC
 from minigrad.tensor import apply
-from minigrad.testing import GradientError, check_grads
+from minigrad.testing import GradientError, check_grads, check_vjp
 
 
 @pytest.fixture
@@ -89,6 +89,84 @@ def test_nothing_to_check_is_an_error():
         check_grads(np.exp, np.arange(3))
     with pytest.raises(mg.MinigradError, match="depends on no argument"):
         check_grads(lambda x: x.detach(), np.ones(3))
+
+
+# --- gradients of others ---------------------------------------------------------------------
+
+
+def dense(a, b):
+    return np.tanh(a @ b)
+
+
+def dense_vjp(v, a, b, factor=1.0):
+    y = np.tanh(a @ b)
+    d = v * (1 - y * y) * factor
+    return d @ b.T, a.T @ d
+
+
+def test_a_hand_written_backward_in_plain_numpy(rng):
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+    report = check_vjp(dense, dense_vjp, a, b)
+    assert report.smallest_detectable < 1e-13
+    assert report.oracle == "complex step of the whole function"
+    with pytest.raises(GradientError, match=r"relative error 1\.0e-13"):
+        check_vjp(dense, lambda v, a, b: dense_vjp(v, a, b, 1 + 1e-13), a, b)
+
+    def one_entry(v, a, b):
+        d_a, d_b = dense_vjp(v, a, b)
+        d_b[1, 1] *= -1
+        return d_a, d_b
+
+    with pytest.raises(GradientError, match="gradient of b is wrong in 1 of 8 entries") as caught:
+        check_vjp(dense, one_entry, a, b, names="ab")
+    assert [place for place, *_ in caught.value.census[0].worst] == [(1, 1)]
+
+
+def test_a_backward_that_only_works_in_double_precision(rng):
+    def solve(a, b):
+        return np.linalg.solve(np.asarray(a, np.complex128 if np.iscomplexobj(a) else np.float64), b)
+
+    def solve_vjp(v, a, b, factor=1.0):
+        w = np.linalg.solve(np.asarray(a, np.float64).T, np.asarray(v, np.float64)) * factor
+        return -np.outer(w, solve(a, b)), w
+
+    a, b = rng.normal(size=(4, 4)) + 4 * np.eye(4), rng.normal(size=4)
+    assert check_vjp(solve, solve_vjp, a, b).smallest_detectable < 1e-11
+    with pytest.raises(GradientError):
+        check_vjp(solve, lambda v, a, b: solve_vjp(v, a, b, 1 + 1e-11), a, b)
+
+
+def test_kinks_and_functions_that_take_no_complex_numbers():
+    relu, relu_vjp = (lambda x: np.maximum(x, 0)), (lambda v, x: v * (x > 0))
+    assert check_vjp(relu, relu_vjp, np.array([1.0, -1.0, 0.5])).ok
+    assert check_vjp(relu, relu_vjp, np.array([1.0, -1.0, 0.0])).kinks
+    with pytest.raises(GradientError):
+        check_vjp(relu, lambda v, x: v * (x > -2), np.array([1.0, -1.0, 0.5]))
+    magnitude = lambda x: np.abs(np.asarray(x, float)) ** 3  # noqa: E731
+    assert "differences" in check_vjp(magnitude, lambda v, x: v * 3 * x * np.abs(x), np.array([1.0, -2.0])).oracle
+
+
+def test_backward_of_torch(torch, rng):
+    def f(x):
+        return torch.tanh(x) * x
+
+    def vjp(v, x, factor=1.0):
+        x = x.clone().requires_grad_()
+        f(x).backward(v)
+        return x.grad * factor
+
+    x = torch.tensor(rng.normal(size=(3, 2)))
+    assert check_vjp(f, vjp, x).smallest_detectable < 1e-12
+    with pytest.raises(GradientError):
+        check_vjp(f, lambda v, x: vjp(v, x, 1 + 1e-11), x)
+
+
+def test_a_backward_of_the_wrong_form_is_told_so(rng):
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+    with pytest.raises(mg.MinigradError, match=r"cotangent of argument 1 has shape \(2, 4\)"):
+        check_vjp(dense, lambda v, a, b: (dense_vjp(v, a, b)[0], dense_vjp(v, a, b)[1].T), a, b)
+    with pytest.raises(mg.MinigradError, match="returned 1 cotangents; 2"):
+        check_vjp(dense, lambda v, a, b: dense_vjp(v, a, b)[:1], a, b)
 
 
 # --- every rule of the registry, sabotaged -------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .check import check_grads
+from .foreign import check_vjp
 from .report import Census, GradientError, Report
 
-__all__ = ["Census", "GradientError", "Report", "check_grads"]
+__all__ = ["Census", "GradientError", "Report", "check_grads", "check_vjp"]
