@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..docstring import document
 from ..errors import ArgumentError, lesson
 from ..op import OPS, PUBLIC, Op
 from ..tensor import Tensor, apply
@@ -17,6 +18,8 @@ from ..tensor import Tensor, apply
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
     "matmul": "matmul", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or",
+    "xor": "bitwise_xor", "floordiv": "floor_divide", "mod": "remainder",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
@@ -34,6 +37,8 @@ PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
 def attach() -> None:
     """Fill in Tensor; called once, when all families are registered."""
     for name, public in OPERATORS.items():
+        if public not in PUBLIC:  # TODO: goes when the elementwise family is whole
+            continue
         forward, backward = _binary(public)
         setattr(Tensor, f"__{name}__", forward)
         setattr(Tensor, f"__r{name}__", backward)
@@ -49,6 +54,9 @@ def attach() -> None:
         setattr(Tensor, name, property(PUBLIC[public]))
     setattr(Tensor, "__getitem__", PUBLIC["getitem"])  # noqa: B010 (to a type checker, a method)
     setattr(Tensor, "__iter__", lambda self: iter(PUBLIC["unstack"](self)))  # noqa: B010
+    for function in PUBLIC.values():  # those that are not made by `define`
+        if "Notes\n-----" not in (function.__doc__ or ""):
+            function.__doc__ = document(function, getattr(function, "op", None))
 
 
 def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
