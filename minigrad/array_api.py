@@ -16,10 +16,10 @@ from .op import NUMPY, Counterpart
 from .tensor import Tensor
 
 __all__ = [
-    "__array_api_version__", "__array_namespace_info__", "bool", "can_cast", "complex128",
-    "complex64", "e", "finfo", "float16", "float32", "float64", "iinfo", "inf", "int16", "int32",
-    "int64", "int8", "isdtype", "nan", "newaxis", "pi", "result_type", "uint16", "uint32",
-    "uint64", "uint8",
+    "__array_api_version__", "__array_namespace_info__", "bool", "can_cast", "complex64",
+    "complex128", "e", "finfo", "float16", "float32", "float64", "iinfo", "inf", "int8", "int16",
+    "int32", "int64", "isdtype", "nan", "newaxis", "pi", "result_type", "uint8", "uint16",
+    "uint32", "uint64",
 ]  # fmt: skip
 
 __array_api_version__ = "2024.12"

@@ -48,7 +48,7 @@ def own(a: Any, where: str) -> Any:
 def as_dtype(dtype: Any, where: str) -> np.dtype[Any]:
     """A dtype that a tensor can have."""
     try:
-        out = np.dtype(dtype)
+        out: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
         raise DtypeError(lesson(where, f"dtype={dtype!r}: {error}")) from None
     if dtype is None or out.kind not in "biufc":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from .domain import REAL
@@ -34,8 +35,9 @@ def document(function: Callable[..., Any], op: Op | None = None) -> str:
     text, sections = _taken_apart(inspect.cleandoc(function.__doc__ or ""))
     source = op.forward if op is not None and not text else function
     signature = inspect.signature(function)
-    if "Parameters" not in sections and signature.parameters:
-        sections["Parameters"] = "\n".join(_parameters(signature, source, op))
+    if signature.parameters:
+        entries = _parameters(signature, source, op)
+        sections["Parameters"] = _merged(entries, sections.get("Parameters", ""))
     if "Returns" not in sections:
         sections["Returns"] = _returns(source, op)
     if op is not None:
@@ -51,14 +53,34 @@ def _taken_apart(text: str) -> tuple[str, dict[str, str]]:
     if "\n--" not in text:
         return text, found
     lines = text.split("\n")
-    starts = [k for k, (line, rule) in enumerate(zip(lines, lines[1:], strict=False))
+    starts = [k for k, (line, rule) in enumerate(pairwise(lines))
               if line in SECTIONS and rule == "-" * len(line)]  # fmt: skip
     for k, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         found[lines[k]] = "\n".join(lines[k + 2 : end]).rstrip()
     return "\n".join(lines[: starts[0]] if starts else lines).rstrip(), found
 
 
-def _parameters(signature: inspect.Signature, source: Any, op: Op | None) -> Iterator[str]:
+def _merged(entries: Iterator[tuple[str, list[str]]], given: str) -> str:
+    """The Parameters section: what is `given`, and an entry for each parameter it lacks."""
+    if not given:
+        return "\n".join([line for _, lines in entries for line in lines])
+    own: list[list[str]] = []
+    for line in given.split("\n"):
+        if line[:1].strip():
+            own.append([])
+        own[-1:] = [[*own[-1], line]] if own else [[line]]
+    named = {name.strip(" *"): block for block in own for name in block[0].partition(" : ")[0].split(",")}
+    out: list[str] = []
+    for name, lines in entries:
+        block = named.pop(name, lines)
+        if block:
+            out += block
+            block.clear()  # "start, stop : number" is one entry for two
+    return "\n".join(out)
+
+
+def _parameters(signature: inspect.Signature, source: Any, op: Op | None) -> Iterator[tuple[str, list[str]]]:
+    """Name and entry of each parameter."""
     params = list(signature.parameters.values())
     strict = any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in params)
     same = op is not None and signature == op.signature
@@ -66,19 +88,18 @@ def _parameters(signature: inspect.Signature, source: Any, op: Op | None) -> Ite
     for p in params:
         if _is_array(p, strict):
             star = "*" if p.kind is p.VAR_POSITIONAL else ""
-            yield f"{star}{p.name} : {ARRAY}" + ("" if p.default is p.empty else ", optional")
+            lines = [f"{star}{p.name} : {ARRAY}" + ("" if p.default is p.empty else ", optional")]
             if same and op is not None:
-                yield from ("    " + line for line in _about_input(op, arrays))
+                lines += ["    " + line for line in _about_input(op, arrays)]
             arrays += 1
-            continue
-        words = _type(p, source)
-        if p.default is None:
-            words += ", optional"
-        elif p.default is not p.empty:
-            words += f", default: {p.default!r}"
-        yield f"{p.name} : {words}"
-        if p.name in MEANING:
-            yield "    " + MEANING[p.name]
+        else:
+            words = _type(p, source)
+            if p.default is None:
+                words += ", optional"
+            elif p.default is not p.empty:
+                words += f", default: {p.default!r}"
+            lines = [f"{p.name} : {words}"] + (["    " + MEANING[p.name]] if p.name in MEANING else [])
+        yield p.name, lines
 
 
 def _is_array(p: inspect.Parameter, strict: bool) -> bool:

@@ -343,7 +343,7 @@ class Tensor(Methods):
             raise DtypeError(lesson(
                 "from_dlpack", "this tensor requires a gradient, which a capsule cannot carry", "",
                 "write t.detach() for a constant"))  # fmt: skip
-        return self.data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device,  # type: ignore[call-overload]
+        return self.data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device,
                                     copy=copy is None or copy)  # fmt: skip
 
     def __dlpack_device__(self) -> tuple[Any, int]:

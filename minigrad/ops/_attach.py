@@ -46,17 +46,23 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", _comparison(_binary(public)[0]))
     for name, public in UNARY.items():
         setattr(Tensor, f"__{name}__", _unary(OPS[public]))
+    for function in PUBLIC.values():  # those that are not made by `define`
+        if "Notes\n-----" not in (function.__doc__ or ""):
+            function.__doc__ = document(function, getattr(function, "op", None))
     for name in METHODS:
-        setattr(Tensor, name, _method(PUBLIC[name]))
+        setattr(Tensor, name, _named(_method(PUBLIC[name]), name))
     for name, keyword in SHAPED.items():
-        setattr(Tensor, name, _shaped(PUBLIC[name], keyword))
+        setattr(Tensor, name, _named(_shaped(PUBLIC[name], keyword), name))
     for name, public in PROPERTIES.items():
         setattr(Tensor, name, property(PUBLIC[public]))
     setattr(Tensor, "__getitem__", PUBLIC["getitem"])  # noqa: B010 (to a type checker, a method)
     setattr(Tensor, "__iter__", lambda self: iter(PUBLIC["unstack"](self)))  # noqa: B010
-    for function in PUBLIC.values():  # those that are not made by `define`
-        if "Notes\n-----" not in (function.__doc__ or ""):
-            function.__doc__ = document(function, getattr(function, "op", None))
+
+
+def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = PUBLIC[name].__doc__
+    return method
 
 
 def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -339,7 +339,8 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
     """
     _no_tensor("arange", start=start, stop=stop, step=step)
     first, last = (0, start) if stop is None else (start, stop)
-    return _made("arange", device, dtype, lambda dtype: np.arange(first, last, step, dtype))
+    make: Any = np.arange
+    return _made("arange", device, dtype, lambda dtype: make(first, last, step, dtype))
 
 
 def linspace(start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None,
@@ -388,10 +389,12 @@ def _linspace(start: Any, stop: Any, num: int = 50, **others: Any) -> Any:
     return linspace(start, stop, num, **others)
 
 
-for _function in (asarray, from_dlpack, zeros, ones, empty, full, eye, arange, linspace):
-    publish(_function.__name__, _function)
-for _function, _numpy in ((zeros_like, np.zeros_like), (ones_like, np.ones_like), (empty_like, np.empty_like),
-                          (full_like, np.full_like)):  # fmt: skip
-    publish(_function.__name__, _function, numpy={_numpy: {}})
+_PUBLIC: dict[Any, Any] = {
+    asarray: None, from_dlpack: None, zeros: None, ones: None, empty: None, full: None, eye: None,
+    arange: None, linspace: None, zeros_like: np.zeros_like, ones_like: np.ones_like,
+    empty_like: np.empty_like, full_like: np.full_like,
+}  # fmt: skip
+for _function, _numpy in _PUBLIC.items():
+    publish(_function.__name__, _function, numpy={_numpy: {}} if _numpy else {})
 NUMPY[np.linspace] = Counterpart(
     _linspace, 3, ("start", "stop", "num", "endpoint", "retstep", "dtype", "axis"), {})  # fmt: skip
