@@ -602,8 +602,11 @@ def test_nothing_leaves_or_enters_the_graph_unnoticed():
     array = np.zeros(2)
     for way in ("np.asarray(x)", "np.array(x)", "np.array([x, x])", "array[0] = x[0]", "array[:] = x",
                 "np.add(array, x, out=array)", "array += x"):  # fmt: skip
-        with pytest.raises(mg.MinigradError, match=r"t\.numpy|t\.item|t\.detach|bind the result"):
+        with pytest.raises((mg.MinigradError, ValueError)) as caught:
             exec(way, {"np": np, "x": x, "array": array})
+        lesson = caught.value.__cause__ or caught.value  # NumPy puts an error of its own before ours
+        assert isinstance(lesson, mg.MinigradError)
+        assert re.search(r"t\.numpy|t\.item|bind the result", str(lesson))
         assert not array.any(), way
     with pytest.raises(mg.errors.DtypeError, match=r"mg\.where"):
         x[0] = 1.0
