@@ -18,7 +18,7 @@ from ..tensor import Tensor, apply
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
     "matmul": "matmul", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or",
-    "xor": "bitwise_xor", "floordiv": "floor_divide", "mod": "remainder",
+    "floordiv": "floor_divide", "mod": "remainder", "xor": "bitwise_xor",
     "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = {
@@ -37,7 +37,7 @@ PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
 def attach() -> None:
     """Fill in Tensor; called once, when all families are registered."""
     for name, public in OPERATORS.items():
-        if public not in PUBLIC:  # TODO: goes when the elementwise family is whole
+        if public not in PUBLIC:  # goes when the elementwise family is whole
             continue
         forward, backward = _binary(public)
         setattr(Tensor, f"__{name}__", forward)
