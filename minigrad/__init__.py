@@ -11,6 +11,7 @@ import sys
 import types
 
 from . import errors, nn, ops, optim, testing
+from .array_api import *  # noqa: F403 (its __all__ is the standard's list)
 from .define import define
 from .errors import MinigradError
 from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

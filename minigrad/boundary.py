@@ -45,6 +45,25 @@ def own(a: Any, where: str) -> Any:
     return array
 
 
+def as_dtype(dtype: Any, where: str) -> np.dtype[Any]:
+    """A dtype that a tensor can have."""
+    try:
+        out: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise DtypeError(lesson(where, f"dtype={dtype!r}: {error}")) from None
+    if dtype is None or out.kind not in "biufc":
+        raise DtypeError(lesson(where, f"dtype={dtype!r}",
+                                "accepted are bool, integers, floats and complex"))  # fmt: skip
+    return out
+
+
+def check_device(device: Any, where: str) -> None:
+    """Refuse any device but the one there is."""
+    if device is not None and device != "cpu":
+        raise ArgumentError(lesson(where, f"device={device!r}", "arrays live on the CPU",
+                                   "leave device out, or write device='cpu'"))  # fmt: skip
+
+
 def _ragged(a: Any) -> str:
     def length(row: Any) -> Any:
         return np.shape(row) if not isinstance(row, (list, tuple)) else (len(row),)

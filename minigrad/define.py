@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .docstring import document
 from .errors import ArgumentError, lesson
 from .op import NUMPY, Function, Op, declare, publish
 from .tensor import Tensor, apply
@@ -86,8 +87,8 @@ def function_of(op: Op) -> Function:
 def dress(function: Any, op: Op) -> Function:
     """Give a public function the name, signature and docstring of its record."""
     function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = f"{op.caption}\n\nA recorded op; see the table of ops in the docs."
     function.__signature__ = op.signature
+    function.__doc__ = document(function, op)
     function.op = op
     return function  # type: ignore[no-any-return]
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import array_api
 from .op import PUBLIC, draw_samples
 from .ops import _attach
 
@@ -25,8 +27,11 @@ def namespace() -> str:
     import minigrad
 
     exported: list[str] = vars(minigrad)["__all__"]
-    lines = [HEAD, "from types import ModuleType\n", "from typing import Any, Literal\n\n"]
+    lines = [HEAD, "import builtins\n", "from types import ModuleType\n", "from typing import Any, Literal\n\n"]
+    lines += [f"from .array_api import {name} as {name}\n" for name in array_api.__all__]
     for name in exported:
+        if name in array_api.__all__:
+            continue
         value = vars(minigrad)[name]
         if inspect.ismodule(value) and name != "linalg":
             lines.append(f"from . import {name} as {name}\n")
@@ -34,7 +39,8 @@ def namespace() -> str:
             module = getattr(value, "__module__", "minigrad.op")  # the registries are dicts
             lines.append(f"from .{module.removeprefix('minigrad.')} import {name} as {name}\n")
     lines += ["\n__version__: str\nlinalg: ModuleType\n\n"]
-    lines += [_function(n, f) for n, f in sorted(PUBLIC.items()) if "." not in n]
+    functions = [_function(n, f) for n, f in sorted(PUBLIC.items()) if "." not in n]
+    lines += [re.sub(r"\bbool\b", "builtins.bool", line) for line in functions]  # mg.bool is a dtype
     return "".join(lines)
 
 

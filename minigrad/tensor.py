@@ -15,10 +15,11 @@ from weakref import ref
 import numpy as np
 
 from .backward import Observer, backpropagate, pick
-from .boundary import SCALARS, complaint, lock, own, wrap_scalar
+from .boundary import SCALARS, as_dtype, check_device, complaint, lock, own, wrap_scalar
 from .debug import Site, check_cotangent, check_forward, check_unchanged
 from .errors import (
     ArgumentError,
+    DomainError,
     DtypeError,
     GraphError,
     MinigradError,
@@ -196,6 +197,13 @@ class Tensor(Methods):
     def device(self) -> str:
         return "cpu"
 
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """This tensor: there is one device, ``"cpu"``."""
+        check_device(device, "to_device")
+        if stream is not None:
+            raise ArgumentError(lesson("to_device", f"stream={stream!r}", "None: the CPU has no streams"))
+        return self
+
     def numpy(self) -> np.ndarray[Any, Any]:
         """A writable copy of the value, outside the graph."""
         return np.array(self._node.value)
@@ -320,6 +328,27 @@ class Tensor(Methods):
                 "np.where or a scatter op to write it into an array"))  # fmt: skip
         return np.array(self.data, dtype=dtype, copy=copy)
 
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The module whose functions take this tensor: minigrad."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise DomainError(lesson("__array_namespace__", f"api_version={api_version!r}",
+                                     "the Array API standard up to '2024.12'"))  # fmt: skip
+        return sys.modules[__package__]
+
+    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+                   dl_device: Any = None, copy: bool | None = None) -> Any:  # fmt: skip
+        """A copy of the value for another library (DLPack).  With ``copy=False`` the value
+        itself, marked read-only; not every library heeds that mark."""
+        if self.requires_grad:
+            raise DtypeError(lesson(
+                "from_dlpack", "this tensor requires a gradient, which a capsule cannot carry", "",
+                "write t.detach() for a constant"))  # fmt: skip
+        return self.data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device,
+                                    copy=copy is None or copy)  # fmt: skip
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        return self.data.__dlpack_device__()
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise DtypeError(lesson("t[...] = value", "tensors are immutable", "",
                                 "write mg.where(mask, value, t), or p.data = array for a leaf"))  # fmt: skip
@@ -388,13 +417,9 @@ def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
 
 def _converted(array: np.ndarray[Any, Any], dtype: Any, where: str) -> np.ndarray[Any, Any]:
     """`array` in a dtype that the engine knows, without dropping an imaginary part."""
-    try:
-        dtype = np.dtype(dtype)
-    except TypeError as error:
-        raise DtypeError(lesson(where, f"dtype={dtype!r}: {error}")) from None
-    if dtype.kind not in "biufc" or (array.dtype.kind == "c" and dtype.kind != "c"):
-        raise DtypeError(lesson(where, f"{array.dtype} to {dtype}",
-                                "accepted are bool, integers, floats and complex; complex stays complex"))  # fmt: skip
+    dtype = as_dtype(dtype, where)
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise DtypeError(lesson(where, f"{array.dtype} to {dtype}", "complex stays complex"))
     return wrap_scalar(array.astype(dtype))
 
 

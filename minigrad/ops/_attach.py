@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..docstring import document
 from ..errors import ArgumentError, lesson
 from ..op import OPS, PUBLIC, Op
 from ..tensor import Tensor, apply
@@ -17,6 +18,8 @@ from ..tensor import Tensor, apply
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
     "matmul": "matmul", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or",
+    "floordiv": "floor_divide", "mod": "remainder", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
@@ -34,6 +37,8 @@ PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
 def attach() -> None:
     """Fill in Tensor; called once, when all families are registered."""
     for name, public in OPERATORS.items():
+        if public not in PUBLIC:  # goes when the elementwise family is whole
+            continue
         forward, backward = _binary(public)
         setattr(Tensor, f"__{name}__", forward)
         setattr(Tensor, f"__r{name}__", backward)
@@ -41,14 +46,23 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", _comparison(_binary(public)[0]))
     for name, public in UNARY.items():
         setattr(Tensor, f"__{name}__", _unary(OPS[public]))
+    for function in PUBLIC.values():  # those that are not made by `define`
+        if "Notes\n-----" not in (function.__doc__ or ""):
+            function.__doc__ = document(function, getattr(function, "op", None))
     for name in METHODS:
-        setattr(Tensor, name, _method(PUBLIC[name]))
+        setattr(Tensor, name, _named(_method(PUBLIC[name]), name))
     for name, keyword in SHAPED.items():
-        setattr(Tensor, name, _shaped(PUBLIC[name], keyword))
+        setattr(Tensor, name, _named(_shaped(PUBLIC[name], keyword), name))
     for name, public in PROPERTIES.items():
         setattr(Tensor, name, property(PUBLIC[public]))
     setattr(Tensor, "__getitem__", PUBLIC["getitem"])  # noqa: B010 (to a type checker, a method)
     setattr(Tensor, "__iter__", lambda self: iter(PUBLIC["unstack"](self)))  # noqa: B010
+
+
+def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = PUBLIC[name].__doc__
+    return method
 
 
 def _binary(public: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

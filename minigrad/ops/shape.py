@@ -190,7 +190,7 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
 # --- one array to several ----------------------------------------------------------------
 
 
-def _split(x: Any, /, indices_or_sections: Any, *, axis: int = 0) -> Any:
+def _split(x: Any, /, indices_or_sections: Any, *, axis: int = 0) -> tuple[Any, ...]:
     parts = tuple(np.split(x, indices_or_sections, axis))
     if sum(part.shape[axis] for part in parts) != x.shape[axis]:
         raise ShapeError(lesson("split", f"positions {indices_or_sections}", "ascending positions"))
@@ -214,7 +214,7 @@ split = define("split", _split,
         (_normal(rng, (2, 5)), {"indices_or_sections": [1, 3], "axis": -1})]))  # fmt: skip
 
 
-def _unstack(x: Any, /, *, axis: int = 0) -> Any:
+def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     return tuple(np.moveaxis(x, axis, 0))
 
 
