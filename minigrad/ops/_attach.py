@@ -17,6 +17,8 @@ from ..tensor import Tensor, apply
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
     "matmul": "matmul", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or",
+    "floordiv": "floor_divide", "mod": "remainder", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
@@ -26,9 +28,10 @@ UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
+    "clip", "round", "conj", "conjugate",
 )  # fmt: skip
 SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too
-PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
+PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
 
 
 def attach() -> None:
@@ -88,7 +91,7 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
     names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
-        return lambda self, *args: function(self, *args)
+        return lambda self, *args, **params: function(self, *args, **params)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:
         if len(args) > free:
