@@ -91,7 +91,9 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
     names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
-        return lambda self, *args, **params: function(self, *args, **params)
+        if len(signature) > 1:  # x.clip(min=0)
+            return lambda self, *args, **params: function(self, *args, **params)
+        return lambda self, *args: function(self, *args)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:
         if len(args) > free:

@@ -6,7 +6,7 @@ Without SciPy everything else works, and these say what to install.
 from __future__ import annotations
 
 from functools import cache
-from math import log, pi, sqrt
+from math import pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,6 @@ from ..domain import INSIDE_ONE, POSITIVE, PROBABILITY
 from ..errors import ArgumentError, DependencyError, lesson
 from ..op import Op, declare, publish
 from ..tensor import apply
-
-LOG_ROOT_TAU = 0.5 * log(2 * pi)
 
 
 @cache
@@ -51,8 +49,19 @@ ndtr = define("ndtr", _scipy("ndtr"), lambda g, y, x: g * (np.exp(-0.5 * (x * x)
               elementwise=True, caption="Φ(x), the normal distribution")  # fmt: skip
 ndtri = define("ndtri", _scipy("ndtri"), lambda g, y, x: g * (sqrt(2 * pi) * np.exp(0.5 * (y * y))),
                elementwise=True, singular=True, domain=PROBABILITY, caption="Φ⁻¹(x)")  # fmt: skip
-log_ndtr = define("log_ndtr", _scipy("log_ndtr"), lambda g, y, x: g * np.exp(-0.5 * (x * x) - y - LOG_ROOT_TAU),
-                  elementwise=True, caption="ln Φ(x)")  # fmt: skip
+
+
+def _hazard(x: Any, /) -> Any:
+    y = sqrt(2 / pi) / _load("erfcx")(x * -sqrt(0.5))
+    return y.astype(x.dtype) if x.dtype == np.float16 else y
+
+
+# Φ′(x) / Φ(x) without the cancellation of exp(−½x² − ln Φ); its own derivative has it: far to the left the
+# second derivative of log_ndtr is right to x² of its last digits.
+hazard: Op = declare("hazard", _hazard, lambda g, y, x: -g * (y * (y + x)), elementwise=True,
+                     caption="Φ′(x) / Φ(x)")  # fmt: skip
+log_ndtr = define("log_ndtr", _scipy("log_ndtr"), lambda g, y, x: g * hazard(x), elementwise=True,
+                  caption="ln Φ(x)")  # fmt: skip
 
 digamma = define("digamma", _scipy("digamma"), lambda g, y, x: g * _polygamma(x, n=1), aliases=("psi",),
                  elementwise=True, singular=True, domain=POSITIVE, caption="ψ(x) = Γ′(x) / Γ(x)")  # fmt: skip
