@@ -38,3 +38,7 @@ def _nonzero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any
 REAL = Domain("ℝ", lambda rng, shape: rng.normal(size=shape))
 POSITIVE = Domain("(0, ∞)", lambda rng, shape: rng.uniform(0.3, 3.0, shape))
 NONZERO = Domain("ℝ∖{0}", _nonzero)
+INSIDE_ONE = Domain("(−1, 1)", lambda rng, shape: np.asarray(rng.uniform(-0.9, 0.9, shape)))
+ABOVE_ONE = Domain("(1, ∞)", lambda rng, shape: np.asarray(rng.uniform(1.2, 4.0, shape)))
+ABOVE_MINUS_ONE = Domain("(−1, ∞)", lambda rng, shape: np.asarray(rng.uniform(-0.8, 3.0, shape)))
+PROBABILITY = Domain("(0, 1)", lambda rng, shape: np.asarray(rng.uniform(0.05, 0.95, shape)))

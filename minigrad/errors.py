@@ -56,6 +56,10 @@ class NonFiniteError(MinigradError, FloatingPointError):
     """The first NaN or infinity, caught where it was born (`mg.debug`)."""
 
 
+class DependencyError(MinigradError, ImportError):
+    """A package that is not installed, and that this one function needs."""
+
+
 class CheckpointError(MinigradError, ValueError):
     """A file that is not a whole and sound checkpoint."""
 

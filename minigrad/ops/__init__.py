@@ -2,6 +2,7 @@
 
 from ..op import BUILT_IN, OPS
 from . import (
+    activation,
     arithmetic,
     comparison,
     creation,
@@ -11,7 +12,10 @@ from . import (
     loss,
     random,
     reduction,
+    rounding,
     shape,
+    special,
+    trigonometry,
 )
 from ._attach import attach
 

@@ -29,9 +29,10 @@ UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
+    "clip", "round", "conj", "conjugate",
 )  # fmt: skip
 SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too
-PROPERTIES = {"T": "transpose", "mT": "matrix_transpose"}
+PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
 
 
 def attach() -> None:
@@ -102,6 +103,8 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
     names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
+        if len(signature) > 1:  # x.clip(min=0)
+            return lambda self, *args, **params: function(self, *args, **params)
         return lambda self, *args: function(self, *args)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:

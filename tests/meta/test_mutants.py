@@ -62,13 +62,22 @@ RULE_MUTANTS = {
 }
 
 
+def is_zero(op, i):
+    """Whether the derivative in input `i` is 0 wherever it is tried (sign, floor)."""
+    for inputs, params in checks.samples_of(op):
+        leaves, ys = checks.recorded(op, inputs, params)
+        got = checks.cotangents(leaves, ys, [np.ones_like(y.data) for y in ys])
+        if any(np.any(c) for k, c in zip(checks.active(op, inputs), got, strict=True) if op.variadic or k == i):
+            return False
+    return True
+
+
 @pytest.mark.parametrize("mutant", RULE_MUTANTS.values(), ids=RULE_MUTANTS)
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
 def test_wrong_rule(monkeypatch, op, mutant):
-    if op.name == "sign" and mutant is not RULE_MUTANTS["a constant too much"]:
-        pytest.skip("equivalent: its derivative is 0")
     for i, rule in enumerate(op.rules):
-        if rule is not None:
+        # where a derivative is 0, most of these are equivalent
+        if rule is not None and (mutant is RULE_MUTANTS["a constant too much"] or not is_zero(op, i)):
             with monkeypatch.context() as patch:
                 rules = list(op.rules)
                 rules[i] = wrap(rule, mutant)
@@ -79,8 +88,8 @@ def test_wrong_rule(monkeypatch, op, mutant):
 @pytest.mark.parametrize("op", [op for op in SAMPLED if len(op.rules) == 2 and None not in op.rules],
                          ids=lambda op: op.name)  # fmt: skip
 def test_swapped_rules(monkeypatch, op):
-    if op.name == "add":
-        pytest.skip("equivalent: a sum is symmetric")
+    if op.name == "add" or is_zero(op, 0) and is_zero(op, 1):
+        pytest.skip("equivalent: the rules are the same")
     replace_rules(monkeypatch, op, op.rules[::-1])
     must_be_caught(op)
 
@@ -99,7 +108,7 @@ def test_detached_rule_is_caught_by_the_second_order(monkeypatch, op):
     curved = False  # does a rule depend on values other than g at all?
     for inputs, params in checks.samples_of(op):
         seeds = checks.random_seeds(op, inputs, params, np.random.default_rng(0))
-        moved = tuple(x * 1.25 if x.dtype.kind == "f" else x for x in inputs)
+        moved = tuple(x * (1 + 1e-4) if x.dtype.kind == "f" else x for x in inputs)
         curved |= any(not np.array_equal(a, b) for a, b in zip(
             checks.raw_rules(op, seeds, inputs, params), checks.raw_rules(op, seeds, moved, params),
             strict=True))  # fmt: skip

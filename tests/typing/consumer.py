@@ -21,8 +21,8 @@ parts: tuple[Tensor, ...] = mg.split(x, 3, axis=1)
 g: Tensor = mg.grad(loss)(mg.tensor(np.ones(3)), x)
 value, pull = mg.vjp(loss, np.ones(3), x)
 
-softsign = mg.define("softsign", lambda x, /: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + np.abs(x)) ** 2)
-softsign(x)
+isru = mg.define("isru", lambda x, /: x / np.sqrt(1 + x * x), lambda g, y, x: g / (1 + x * x) ** 1.5)
+isru(x)
 
 cell = LSTMCell(3, 4, dtype=np.float64, rng=np.random.default_rng(0))
 a, c = cell(np.ones(3), (np.zeros(4), np.zeros(4)), t=1)
