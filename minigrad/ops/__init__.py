@@ -1,7 +1,22 @@
 """The op families.  Importing this package registers every op and completes Tensor."""
 
 from ..op import BUILT_IN, OPS
-from . import arithmetic, comparison, cumulative, elementwise, indexing, linalg, loss, random, reduction, shape, statistics
+from . import (
+    arithmetic,
+    comparison,
+    cumulative,
+    elementwise,
+    indexing,
+    linalg,
+    loss,
+    norms,
+    random,
+    reduction,
+    sets,
+    shape,
+    sorting,
+    statistics,
+)
 from ._attach import attach
 
 attach()
