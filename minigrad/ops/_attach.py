@@ -25,6 +25,7 @@ COMPARISONS = {
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
+    "prod", "var", "std", "cumsum", "cumprod", "argsort", "nonzero", "searchsorted",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
 )  # fmt: skip
 SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too

@@ -8,11 +8,12 @@ So any number of zeros comes out right at every order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isqrt
 from typing import Any
 
 import numpy as np
 
-from ..backward import cast
+from ..backward import cast, zero_law
 from ..define import define
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Kink, Op, Sample, declare, publish
@@ -71,7 +72,7 @@ def _line(x: Any, axis: int | None) -> int:
     axis = 0 if axis is None else axis
     if not -x.ndim <= axis < x.ndim:
         raise IndexError("no such axis")
-    return axis % x.ndim
+    return int(axis) % int(x.ndim)
 
 
 def _running_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -115,14 +116,35 @@ running_sum = cumulative_sum.op
 
 
 def _recurrence(a: Any, b: Any, /, *, axis: int, reverse: bool = False) -> Any:
-    """By doubling: log₂ n passes over whole arrays, each step reaching twice as far back."""
-    dtype = np.result_type(a, b)
-    s, c = (np.moveaxis(np.array(v, dtype), axis, 0)[:: -1 if reverse else 1] for v in (b, a))
-    step, n = 1, s.shape[0]
-    while step < n:
-        s[step:] += c[step:] * s[:-step]
-        step, c = 2 * step, np.concatenate([c[:step], c[step:] * c[:-step]])
-    return np.moveaxis(s[:: -1 if reverse else 1], 0, axis)
+    dtype, turn = np.result_type(a, b), -1 if reverse else 1
+    c, s = (np.array(np.moveaxis(v, axis, 0)[::turn], dtype, order="C") for v in (a, b))
+    return np.moveaxis(_solved(c, s)[::turn], 0, axis)
+
+
+def _solved(c: Any, s: Any) -> Any:
+    """``s[k] += c[k] s[k-1]`` along axis 0, in place, by whole arrays: short lines by doubling,
+    each pass reaching twice as far back; long ones cut into √n blocks that run side by side."""
+    n = len(s)
+    if n <= 32:
+        step = 1
+        while step < n:
+            s[step:] += c[step:] * s[:-step]
+            step *= 2
+            if step < n:
+                c[step // 2 :] *= c[: -(step // 2)]
+        return s
+    width = isqrt(n - 1) + 1
+    blocks = -(-n // width)
+    c, s = (np.concatenate([v, np.zeros((blocks * width - n, *v.shape[1:]), v.dtype)])
+            .reshape(blocks, width, *v.shape[1:]) for v in (c, s))  # fmt: skip
+    with np.errstate(over="ignore"):  # a product of many factors, though their sum may be 0
+        for k in range(1, width):
+            s[:, k] += c[:, k] * s[:, k - 1]
+            c[:, k] *= c[:, k - 1]
+    carried = _solved(c[:, -1].copy(), s[:, -1].copy())[:-1, None]
+    with np.errstate(invalid="ignore"):
+        s[1:] += np.where(carried == 0, 0, c[1:] * carried)
+    return s.reshape(blocks * width, *s.shape[2:])[:n]
 
 
 def _recurrence_rule_a(g: Any, y: Any, a: Any, b: Any, *, axis: int, reverse: bool = False) -> Any:
@@ -162,7 +184,9 @@ def _cumulative_prod_rule(g: Any, y: Any, x: Any, *, axis: int | None = None, dt
     else:
         before = _before(y, line, 1)
     x = x if dtype is None else cast(x, dtype=dtype)
-    return before * recurrence(_after(x, line, 0), g, axis=line, reverse=True)
+    s = recurrence(_after(x, line, 0), g, axis=line, reverse=True)
+    with np.errstate(invalid="ignore"):  # where nothing looks, a product may be infinite
+        return zero_law(before * s, s)
 
 
 def _zeros_too(samples: Any) -> Any:
@@ -188,6 +212,51 @@ cumulative_prod = define("cumulative_prod", _cumulative_prod, _cumulative_prod_r
 running_prod = cumulative_prod.op
 
 
+def _others(x: Any, /) -> Any:
+    y = np.multiply.reduce(x, axis=-1, keepdims=True)
+    size = np.abs(y)
+    if x.size and size.min() >= np.finfo(x.dtype).tiny and size.max() < np.inf:
+        return y / x  # nothing is 0, nothing left the range of floats
+    return _before_and_behind(x)
+
+
+def _before_and_behind(x: Any) -> Any:
+    last, back = x.ndim - 1, (..., slice(None, None, -1))
+    before = _before(running_prod(x, axis=last), last, 1)
+    behind = _after(running_prod(x[back], axis=last)[back], last, 1)
+    return before * behind
+
+
+def _others_rule(g: Any, y: Any, x: Any) -> Any:
+    """The derivatives ∂²Π/∂xᵢ∂xⱼ are symmetric, so the cotangent is the tangent along g: that of
+    the products before an element is a recurrence, and likewise behind it."""
+    last, back = x.ndim - 1, (..., slice(None, None, -1))
+
+    def moved(x: Any, g: Any) -> Any:
+        before = _before(running_prod(x, axis=last), last, 1)
+        return before, _before(recurrence(x, g * before, axis=last), last, 0)
+
+    before, d_before = moved(x, g)
+    behind, d_behind = moved(x[back], g[back])
+    return before * d_behind[back] + d_before * behind[back]
+
+
+def _other_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    x = rng.normal(size=(4, 5))
+    yield (x,), {}
+    zeros = x.copy()
+    for row in range(1, 4):
+        zeros[row, 1 : 1 + row] = 0
+    yield (zeros,), {}
+    yield (rng.normal(size=(1,)),), {}
+    yield (np.zeros((0, 3)),), {}
+    yield (np.zeros((2, 0)),), {}
+
+
+others: Op = declare("others", _others, _others_rule, analytic=True, samples=_other_samples,
+                     caption="the product of all others along the last axis")  # fmt: skip
+
+
 def _prod(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     multiply: Any = np.multiply.reduce
     return multiply(x, axis=axis, dtype=dtype, keepdims=keepdims)
@@ -195,14 +264,8 @@ def _prod(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
 
 def _prod_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, dtype: Any = None,
                keepdims: bool = False) -> Any:  # fmt: skip
-    """The product of the others is that of those before times that of those behind."""
-    if not x.size:
-        return x
     line = rows(x if dtype is None else cast(x, dtype=dtype), axis)
-    last, back = line.ndim - 1, (..., slice(None, None, -1))
-    before = _before(running_prod(line, axis=last), last, 1)
-    behind = _after(running_prod(line[back], axis=last)[back], last, 1)
-    return spread(g, x, axis, keepdims) * unrows(before * behind, x.shape, axis)
+    return spread(g, x, axis, keepdims) * unrows(others(line), x.shape, axis)
 
 
 prod = define("prod", _prod, _prod_rule, analytic=True, samples=_zeros_too(reduction_samples),

@@ -131,7 +131,7 @@ _refuse_norm_axis = refuse_axis("linalg.vector_norm")
 
 def _refuse_norm(inputs: Any, params: dict[str, Any]) -> Exception | None:
     ord = params.get("ord", 2)
-    if isinstance(ord, (str, bytes)) or not np.isscalar(ord) or np.isnan(float(ord)):
+    if not isinstance(ord, (int, float, np.number)) or ord != ord:  # NaN
         return ArgumentError(lesson("linalg.vector_norm", f"ord={ord!r}", "a number, or mg.inf"))
     bad = _refuse_norm_axis(inputs, params)
     if bad is None and not np.size(inputs[0]):

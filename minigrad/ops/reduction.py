@@ -25,9 +25,11 @@ sum = define("sum", _sum,
 
 
 def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    if axis is None and x.size and (x.dtype == np.float64 or x.dtype == np.float32):
-        add: Any = np.add.reduce  # what np.mean does, without its wrapper
-        return add(x, axis=None, keepdims=keepdims) / x.size
+    if (axis is None or type(axis) is int) and x.ndim and x.dtype.char in "fd":
+        n = x.size if axis is None else x.shape[axis]
+        if n:
+            add: Any = np.add.reduce  # what np.mean does, without its wrapper
+            return add(x, axis=axis, keepdims=keepdims) / n
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backward import cast
-from ..define import define, dress
+from ..define import define
 from ..errors import DomainError, ShapeError, lesson
 from ..op import Kink, Op, Sample, declare, publish
 from ..tensor import Tensor, apply, tensor
@@ -23,8 +23,8 @@ mean = public_mean.op
 
 def _var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
     if x.dtype == np.float16:  # NumPy adds up halves in halves, which end at 65504
-        return np.var(x, axis=axis, dtype=np.float32, ddof=correction, keepdims=keepdims).astype(np.float16)  # type: ignore[arg-type]
-    return np.var(x, axis=axis, ddof=correction, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.var(x, axis=axis, dtype=np.float32, ddof=correction, keepdims=keepdims).astype(np.float16)
+    return np.var(x, axis=axis, ddof=correction, keepdims=keepdims)
 
 
 def _deviation(x: Any, axis: Axis, correction: float, factor: int) -> Any:
@@ -98,10 +98,11 @@ def _order_statistics(x: Any, /, *, ks: tuple[int, ...], axis: Axis = None) -> A
     if not count(x.shape, axis):
         raise ValueError("no element has a rank")
     lines = rows(x, np.lib.array_utils.normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim))
-    ranked = np.partition(lines, sorted({*ks, lines.shape[-1] - 1}), axis=-1)
+    ranked = np.partition(lines, sorted(set(ks)), axis=-1)
     y = np.moveaxis(ranked[..., list(ks)], -1, 0)
-    last = ranked[..., -1]  # a NaN, if there is one
-    y = np.where(np.isnan(last), last, y)
+    top = np.max(lines, axis=-1)
+    if np.isnan(top).any():  # NumPy ranks a NaN last; here it is every rank
+        y = np.where(np.isnan(top), top, y)
     return y.reshape((len(ks), *kept(x.shape, axis)))
 
 
@@ -160,7 +161,9 @@ def _median(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _median_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     ks, g = _middle(count(x.shape, axis)), spread(g, x, axis, keepdims)
-    return _weigh(x, axis, {k: g * (1 / len(ks)) for k in ks})
+    if len(ks) == 1:
+        return _order_statistics_rule([g], [spread(y, x, axis, keepdims)], x, ks=ks, axis=axis)
+    return _weigh(x, axis, dict.fromkeys(ks, g * 0.5))
 
 
 def _at_middle(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -288,7 +291,7 @@ def average(x: Any, /, *, axis: Axis = None, weights: Any = None, keepdims: bool
             raise ShapeError(lesson("average", f"weights of shape {w.shape}",
                                     f"the shape of x, {x.shape}, or that of the axes averaged over"))  # fmt: skip
         order = sorted(range(len(axes)), key=axes.__getitem__)
-        w = np.transpose(w, order).reshape(tuple(n if a in axes else 1 for a, n in enumerate(x.shape)))
+        w = w.transpose(tuple(order)).reshape(tuple(n if a in axes else 1 for a, n in enumerate(x.shape)))
     whole = np.sum(np.broadcast_to(w, x.shape), axis=axis, keepdims=keepdims)
     return np.sum(x * w, axis=axis, keepdims=keepdims) / whole
 
@@ -296,9 +299,9 @@ def average(x: Any, /, *, axis: Axis = None, weights: Any = None, keepdims: bool
 def cov(x: Any, /, *, rowvar: bool = True, correction: float = 1.0) -> Any:
     """The covariance of variables, which are the rows of `x`, or its columns."""
     x = x if isinstance(x, Tensor) else tensor(x)
-    x = x.reshape(1, -1) if x.ndim < 2 else x if rowvar else x.mT
-    d = x - mean(x, axis=1, keepdims=True)
-    c = (d @ d.mT) / (x.shape[1] - correction)
+    lines = x.reshape(1, -1) if x.ndim < 2 else x if rowvar else x.mT
+    d = lines - mean(lines, axis=1, keepdims=True)
+    c = (d @ d.mT) / (d.shape[1] - correction)
     return c.reshape(()) if c.shape == (1, 1) else c
 
 
