@@ -118,7 +118,13 @@ running_sum = cumulative_sum.op
 def _recurrence(a: Any, b: Any, /, *, axis: int, reverse: bool = False) -> Any:
     dtype, turn = np.result_type(a, b), -1 if reverse else 1
     c, s = (np.array(np.moveaxis(v, axis, 0)[::turn], dtype, order="C") for v in (a, b))
-    return np.moveaxis(_solved(c, s)[::turn], 0, axis)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = _solved(c, s)
+    if not np.isfinite(y).all():  # a product of many factors grew too large, be its term 0 or not
+        y, c = (np.array(np.moveaxis(v, axis, 0)[::turn], dtype) for v in (b, a))
+        for k in range(1, len(y)):
+            y[k] += c[k] * y[k - 1]
+    return np.moveaxis(y[::turn], 0, axis)
 
 
 def _solved(c: Any, s: Any) -> Any:
@@ -129,21 +135,18 @@ def _solved(c: Any, s: Any) -> Any:
         step = 1
         while step < n:
             s[step:] += c[step:] * s[:-step]
+            c[step:] *= c[:-step].copy()
             step *= 2
-            if step < n:
-                c[step // 2 :] *= c[: -(step // 2)]
         return s
     width = isqrt(n - 1) + 1
     blocks = -(-n // width)
     c, s = (np.concatenate([v, np.zeros((blocks * width - n, *v.shape[1:]), v.dtype)])
             .reshape(blocks, width, *v.shape[1:]) for v in (c, s))  # fmt: skip
-    with np.errstate(over="ignore"):  # a product of many factors, though their sum may be 0
-        for k in range(1, width):
-            s[:, k] += c[:, k] * s[:, k - 1]
-            c[:, k] *= c[:, k - 1]
-    carried = _solved(c[:, -1].copy(), s[:, -1].copy())[:-1, None]
-    with np.errstate(invalid="ignore"):
-        s[1:] += np.where(carried == 0, 0, c[1:] * carried)
+    for k in range(1, width):
+        s[:, k] += c[:, k] * s[:, k - 1]
+        c[:, k] *= c[:, k - 1]
+    carried = _solved(c[:, -1].copy(), s[:, -1].copy())
+    s[1:] += c[1:] * carried[:-1, None]
     return s.reshape(blocks * width, *s.shape[2:])[:n]
 
 

@@ -31,16 +31,17 @@ def _logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 def _shares(x: Any, y: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     y = spread(y, x, axis, keepdims)
     if np.isfinite(y).all():
-        return np.exp(x - y)
+        e = np.exp(x - y)
+        return e / np.sum(e, axis=axis, keepdims=True)  # a large y has a rounding: divided out
     with np.errstate(over="ignore", invalid="ignore"):
         e = np.exp(x - np.where(np.isinf(y), 0, y))
-    top = x == np.inf
-    ties = np.maximum(np.sum(top, axis=axis, keepdims=True), 1)
-    return np.where(y == np.inf, top / ties, e).astype(x.dtype)
+        e = np.where(y == np.inf, x == np.inf, e)
+        total = np.sum(e, axis=axis, keepdims=True)
+        return (e / np.where(total == 0, 1, total)).astype(x.dtype)
 
 
-def _shares_rule_y(g: Any, w: Any, x: Any, y: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return -np.sum(g * w, axis=axis, keepdims=keepdims)
+def _shares_rule(g: Any, w: Any, x: Any, y: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return w * (g - np.sum(g * w, axis=axis, keepdims=True))
 
 
 def _share_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -49,10 +50,9 @@ def _share_samples(rng: np.random.Generator) -> Iterator[Sample]:
         yield (x, y + rng.normal(size=y.shape)), params
 
 
-shares: Op = declare("logsumexp_shares", _shares,
-    lambda g, w, x, y, *, axis=None, keepdims=False: g * w, _shares_rule_y,
-    analytic=True, samples=_share_samples,
-    caption="eˣ⁻ʸ, the part of each x in y = ln Σ eˣ; at ∞ the infinite x share evenly")  # fmt: skip
+# It is given y for its size alone: the parts do not depend on it.
+shares: Op = declare("logsumexp_shares", _shares, _shares_rule, None, analytic=True, samples=_share_samples,
+    caption="eˣ / Σ eˣ, the part of each x in y = ln Σ eˣ; at ∞ the infinite x share evenly")  # fmt: skip
 
 
 logsumexp = define("logsumexp", _logsumexp,

@@ -53,8 +53,13 @@ def _argtopk(x: Any, /, *, k: int, axis: int = -1, largest: bool = True) -> Any:
     return np.array(order[(*(slice(None),) * (axis % x.ndim), slice(k))])
 
 
+def _refuse(name: str) -> Any:
+    complain = refuse_axis(name)
+    return lambda inputs, params: complain(inputs, {"axis": -1, **params})
+
+
 def _refuse_k(inputs: Any, params: dict[str, Any]) -> Exception | None:
-    bad = refuse_axis("topk")(inputs, params)
+    bad = _refuse("topk")(inputs, params)
     if bad is not None:
         return bad  # type: ignore[no-any-return]
     k, n = params["k"], np.shape(inputs[0])[params.get("axis", -1)]
@@ -70,7 +75,7 @@ def _axis_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield (np.zeros((0, 3)),), {"axis": 0}
 
 
-argsort = define("argsort", _argsort, samples=_axis_samples, complain=refuse_axis("argsort"),
+argsort = define("argsort", _argsort, samples=_axis_samples, complain=_refuse("argsort"),
                  caption="where the sorted x stand; equal ones in their order")  # fmt: skip
 argtopk = declare("argtopk", _argtopk, complain=_refuse_k, caption="where the k largest x stand",
                   samples=lambda rng: iter([((rng.normal(size=(3, 4)),), {"k": 2})]))  # fmt: skip
@@ -126,7 +131,7 @@ def _sort_rule(g: Any, y: Any, x: Any, *, axis: int = -1, descending: bool = Fal
     return put_ranked(g, order, axis=axis, size=x.shape[axis])
 
 
-sort = define("sort", _sort, _sort_rule, samples=_axis_samples, complain=refuse_axis("sort"),
+sort = define("sort", _sort, _sort_rule, samples=_axis_samples, complain=_refuse("sort"),
     branch=_argsort,
     kinks=[Kink("two are equal", (np.array([1.0, 0.0, 1.0]),), (np.ones(3),),
                 why="the order is the stable one: of equal x the first goes first, and takes the "
