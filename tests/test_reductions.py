@@ -350,6 +350,7 @@ def test_norm_at_zero():
     x, u = np.zeros(3), np.array([1.0, 2.0, -1.0])
     for ord in (1, 2, 3, 4, 2.5, INF, -INF):
         assert not gradient(lambda x, ord=ord: mg.norm(x, ord=ord), x).any()
+    assert along(along(mg.norm, u), u)(x).item() == 0
     squared = lambda x: mg.norm(x) ** 2  # noqa: E731
     assert along(squared, u)(x).item() == 0
     assert along(along(squared, u), u)(x).item() == 0  # as documented: the chain rule has 0 · ∞ here
@@ -420,6 +421,9 @@ def test_sort_with_nan_and_without_stability():
     np.testing.assert_array_equal(mg.argsort(wide).data, np.argsort(wide, kind="stable"))
     np.testing.assert_array_equal(mg.sort(wide).data, np.sort(wide))
     y = np.random.default_rng(0).normal(size=400)
+    y[::7] = np.nan
+    np.testing.assert_array_equal(mg.argsort(y).data, np.argsort(y, kind="stable"))
+    assert mg.topk(y, 3).indices.data.tolist() == mg.argsort(y, descending=True).data[:3].tolist() == [0, 7, 14]
     np.testing.assert_array_equal(mg.argsort(y, stable=False).data, np.argsort(y))
     f = lambda x: mg.sum(mg.sort(x) ** 3 * np.array([1.0, 2, 5]))  # noqa: E731
     assert along(along(f, np.array([1.0, 0, 0])), np.array([1.0, 0, 0]))(np.array([3.0, 1, 2])).item() == 90
