@@ -28,6 +28,7 @@ COMPARISONS = {
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
+    "prod", "var", "std", "cumsum", "cumprod", "argsort", "nonzero", "searchsorted",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
     "clip", "round", "conj", "conjugate",
 )  # fmt: skip

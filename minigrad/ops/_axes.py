@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from ..errors import ArgumentError, AxisError, DomainError, ShapeError, lesson
 from ..op import Sample
 
 Axis = int | tuple[int, ...] | None
+
+
+NO_IDENTITY = ("max", "min", "argmax", "argmin", "ptp", "median", "quantile", "order_statistics")
 
 
 def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -30,6 +34,31 @@ def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
 def spread(g: Any, like: Any, axis: Axis, keepdims: bool) -> Any:
     """A reduction's cotangent, or its output, laid out so that it broadcasts to `like`."""
     return g if keepdims or like.ndim == 0 else g.reshape(kept(like.shape, axis))
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements go into each element of a reduction of `shape`."""
+    return prod(shape[a] for a in axes_of(axis, len(shape)))
+
+
+def rows(x: Any, axis: Axis) -> Any:
+    """`x` with the axes to reduce moved to the end and made one."""
+    axes = axes_of(axis, x.ndim)
+    rest = tuple(i for i in range(x.ndim) if i not in axes)
+    order = (*rest, *axes)
+    if order != tuple(range(x.ndim)):
+        x = x.transpose(order)
+    return x.reshape((*x.shape[: len(rest)], prod(x.shape[len(rest):])))
+
+
+def unrows(c: Any, shape: tuple[int, ...], axis: Axis) -> Any:
+    """The way back from `rows` to an array of `shape`."""
+    axes = axes_of(axis, len(shape))
+    order = (*(i for i in range(len(shape)) if i not in axes), *axes)
+    c = c.reshape(tuple(shape[i] for i in order))
+    if order == tuple(range(len(shape))):
+        return c
+    return c.transpose(tuple(sorted(range(len(order)), key=order.__getitem__)))
 
 
 def share(g: Any, count: int) -> Any:
@@ -54,7 +83,7 @@ def refuse_axis(name: str) -> Any:
         if len({a % len(shape) for a in axes}) < len(axes):
             return ShapeError(lesson(name, f"axis={axis!r} names an axis twice"))
         for a in axes or range(len(shape)):
-            if shape[a] == 0 and name in ("max", "min", "argmax", "argmin"):
+            if shape[a] == 0 and name in NO_IDENTITY:
                 return DomainError(lesson(name, f"axis {a} has size 0 and {name} has no identity"))
         return None
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..backward import cast
 from ..define import define
-from ..op import Kink
-from ._axes import Axis, axes_of, reduction_samples, refuse_axis, share, spread
+from ..op import Kink, publish
+from ._axes import Axis, count, reduction_samples, refuse_axis, share, spread
 
 
 def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
@@ -26,16 +25,17 @@ sum = define("sum", _sum,
 
 
 def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    if (axis is None or type(axis) is int) and x.ndim and x.dtype.char in "fd":
+        n = x.size if axis is None else x.shape[axis]
+        if n:
+            add: Any = np.add.reduce  # what np.mean does, without its wrapper
+            return add(x, axis=axis, keepdims=keepdims) / n
     return np.mean(x, axis=axis, keepdims=keepdims)
-
-
-def _count(shape: tuple[int, ...], axis: Axis) -> int:
-    return prod(shape[a] for a in axes_of(axis, len(shape)))
 
 
 mean = define("mean", _mean,
     lambda g, y, x, *, axis=None, keepdims=False:
-        np.broadcast_to(share(spread(g, x, axis, keepdims), _count(x.shape, axis)), x.shape),
+        np.broadcast_to(share(spread(g, x, axis, keepdims), count(x.shape, axis)), x.shape),
     linear="jointly", analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
     numpy={np.mean: {}})  # fmt: skip
 
@@ -63,11 +63,11 @@ def _where(largest: Any) -> Any:
 max = define("max", _max, _extremum_rule, branch=_where(_max), kinks=[Kink("two are largest", (np.array([1.0, 1.0, 0.0]),), (np.array([0.5, 0.5, 0.0]),),
                          why="a reduction shares a tie evenly")],
              samples=reduction_samples,
-             complain=refuse_axis("max"), caption="the largest x", numpy={np.max: {}})  # fmt: skip
+             complain=refuse_axis("max"), caption="the largest x", numpy={np.max: {}, np.amax: {}})  # fmt: skip
 min = define("min", _min, _extremum_rule, branch=_where(_min), kinks=[Kink("two are smallest", (np.array([1.0, 1.0, 2.0]),), (np.array([0.5, 0.5, 0.0]),),
                          why="a reduction shares a tie evenly")],
              samples=reduction_samples,
-             complain=refuse_axis("min"), caption="the smallest x", numpy={np.min: {}})  # fmt: skip
+             complain=refuse_axis("min"), caption="the smallest x", numpy={np.min: {}, np.amin: {}})  # fmt: skip
 
 
 def _argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -94,3 +94,19 @@ def _any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 all = define("all", _all, complain=refuse_axis("all"), numpy={np.all: {}}, caption="every x")
 any = define("any", _any, complain=refuse_axis("any"), numpy={np.any: {}}, caption="some x")
+
+
+def _count_nonzero(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.asarray(np.count_nonzero(x, axis=axis, keepdims=keepdims))
+
+
+count_nonzero = define("count_nonzero", _count_nonzero, complain=refuse_axis("count_nonzero"),
+                       numpy={np.count_nonzero: {}}, caption="how many x are not 0")  # fmt: skip
+
+
+def ptp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The largest x minus the smallest ("peak to peak"); ties are shared as in `max` and `min`."""
+    return max(x, axis=axis, keepdims=keepdims) - min(x, axis=axis, keepdims=keepdims)
+
+
+publish("ptp", ptp, numpy={np.ptp: {}})
