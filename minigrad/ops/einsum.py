@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from string import ascii_letters
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import ArgumentError, MinigradError, ShapeError, lesson
 from ..op import NUMPY, Counterpart, Op, declare, publish
-from ..tensor import apply
+from ..tensor import Tensor, apply
 
 Shapes = tuple[tuple[int, ...], ...]
 LARGE = 4096
@@ -114,7 +114,7 @@ def _einsum_samples(rng: np.random.Generator) -> Any:
 
 def _refuse_einsum(inputs: Any, params: dict[str, Any]) -> Exception | None:
     try:
-        complete(params["subscripts"], [np.shape(x) for x in inputs])
+        complete(params["subscripts"], tuple(np.shape(x) for x in inputs))
     except MinigradError as error:
         return error
     return None
@@ -152,7 +152,8 @@ def _wrong(*parts: str) -> ArgumentError:
     return ArgumentError(lesson("einsum", *parts))
 
 
-def complete(subscripts: str, shapes: list[tuple[int, ...]]) -> str:
+@lru_cache(maxsize=1024)
+def complete(subscripts: str, shapes: Shapes) -> str:
     """Subscripts with letters for the ellipses and the output written out.
 
     Raises
@@ -201,12 +202,12 @@ def complete(subscripts: str, shapes: list[tuple[int, ...]]) -> str:
     return ",".join(terms) + "->" + out
 
 
-def _check_sizes(terms: list[str], shapes: list[tuple[int, ...]], rest: str) -> None:
+def _check_sizes(terms: list[str], shapes: Shapes, rest: str) -> None:
     seen: dict[str, tuple[int, int]] = {}
     for k, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
         inside: dict[str, int] = {}
         for c, n in zip(term, shape, strict=True):
-            label = f"an axis of '...' has" if c in rest else f"label {c!r} has"  # noqa: F541
+            label = "an axis of '...' has" if c in rest else f"label {c!r} has"
             if inside.setdefault(c, n) != n:
                 raise ShapeError(lesson("einsum", f"{label} sizes {inside[c]} and {n} within operand {k + 1} "
                                         f"of shape {shape}", "a diagonal has equal sizes"))  # fmt: skip
@@ -221,9 +222,11 @@ def _check_sizes(terms: list[str], shapes: list[tuple[int, ...]], rest: str) -> 
 
 def _from_lists(operands: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """``einsum(x, [0, 1], y, [1, 2], [0, 2])`` in letters."""
+    alphabet = ascii_uppercase + ascii_lowercase  # sorted as the numbers are
+
     def letters(axes: Any) -> str:
         try:
-            return "".join("..." if k is Ellipsis else ascii_letters[k] for k in axes)
+            return "".join("..." if k is Ellipsis else alphabet[k] for k in axes)
         except (TypeError, IndexError):
             raise _wrong(f"the list {axes!r}", "integers from 0 to 51, or an Ellipsis") from None
 
@@ -261,7 +264,8 @@ def einsum(*operands: Any, optimize: Any = None) -> Any:
         subscripts, arrays = operands[0], operands[1:]
     else:
         subscripts, arrays = _from_lists(operands)
-    return apply(stage, arrays, {"subscripts": complete(subscripts, [np.shape(x) for x in arrays])})
+    shapes = tuple([x.shape if isinstance(x, Tensor) else np.shape(x) for x in arrays])
+    return apply(stage, arrays, {"subscripts": complete(subscripts, shapes)})
 
 
 einsum.op = stage  # type: ignore[attr-defined]

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..define import define
 from ..errors import ArgumentError, DomainError, DtypeError, ShapeError, lesson
-from ..op import OPS, PUBLIC, Op, declare, publish
+from ..op import OPS, PUBLIC, Kink, Op, declare, publish
 from ..tensor import Tensor, apply, tensor
-from .contraction import product
+from .contraction import cross, matrix_diagonal, matrix_trace, product
 from .decomposition import failing, refuse_matrices, spectral, svdvals, which
 from .determinant import cofactor
 
@@ -246,7 +246,8 @@ def _frobenius_rule(g: Any, y: Any, x: Any, *, keepdims: bool = False) -> Any:
 
 frobenius: Op = declare(
     "linalg.frobenius", _frobenius, _frobenius_rule, complain=refuse_matrices("linalg.matrix_norm", False),
-    caption="√(Σ x²) of the last two axes",
+    caption="√(Σ x²) of the last two axes", branch=lambda x, /, *, keepdims=False: np.any(x != 0, axis=(-2, -1)),
+    kinks=[Kink("x = 0", (np.zeros((2, 3)),), (np.zeros((2, 3)),))],
     samples=lambda rng: iter([((rng.normal(size=(2, 3)),), {}), ((rng.normal(size=(2, 3, 2)),), {"keepdims": True}),
                               ((rng.normal(size=(2, 2, 2)),), {}), ((np.zeros((0, 2)),), {})]))  # fmt: skip
 
@@ -286,3 +287,6 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 
 publish("linalg.matrix_norm", matrix_norm, numpy={np.linalg.matrix_norm: {}})
+
+for _function in (cross, matrix_diagonal, matrix_trace, inv, solve, det, pinv, matrix_rank):
+    _function.__name__ = _function.__qualname__ = _function.op.name.removeprefix("linalg.")  # type: ignore[attr-defined]
