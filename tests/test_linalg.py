@@ -11,7 +11,7 @@ from checks import cotangents, recorded
 
 import minigrad as mg
 from minigrad.op import OPS
-from minigrad.ops.decomposition import spectral
+from minigrad.ops._matrices import spectral
 from minigrad.ops.einsum import _plan, complete
 
 L = mg.linalg

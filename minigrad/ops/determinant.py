@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Op, declare
-from .decomposition import spectral
+from ._matrices import spectral
 
 CONDITION = 1e4
 """Up to here |x| x⁻ᵀ keeps twelve digits in double precision."""

@@ -10,9 +10,11 @@ from ..define import define
 from ..errors import ArgumentError, DomainError, DtypeError, ShapeError, lesson
 from ..op import OPS, PUBLIC, Kink, Op, declare, publish
 from ..tensor import Tensor, apply, tensor
-from .contraction import cross, matrix_diagonal, matrix_trace, product
-from .decomposition import failing, refuse_matrices, spectral, svdvals, which
+from ._matrices import failing, refuse_matrices, spectral, which
+from .contraction import cross, product
 from .determinant import cofactor
+from .diagonal import matrix_diagonal, matrix_trace
+from .eigen import svdvals
 
 # --- equations ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Decompositions: eigenvalues, singular values, QR, Cholesky.
+"""Eigenvalues and singular values.
 
 Each result is made a function of its input: signs that LAPACK leaves open are fixed.  Where a
 factor is no function (vectors of equal values), asking for its derivative is a `DomainError`.
@@ -6,70 +6,15 @@ factor is no function (vectors of equal values), asking for its derivative is a 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ArgumentError, DomainError, DtypeError, ShapeError, lesson
+from ..errors import ArgumentError, DomainError, lesson
 from ..op import NUMPY, Counterpart, Op, declare, publish
 from ..tensor import Tensor, apply, tensor
+from ._matrices import real, refuse_matrices, spectral, symmetric, untouched, which
 from .contraction import product
-
-# --- what is refused ---------------------------------------------------------------------
-
-
-def which(bad: Any) -> str:
-    """The first matrix of a batch that `bad` marks, in words."""
-    if bad.ndim == 0:
-        return "the matrix"
-    place = np.unravel_index(int(np.argmax(bad)), bad.shape)
-    return f"matrix [{', '.join(str(int(k)) for k in place)}] of a batch of shape {bad.shape}"
-
-
-def failing(x: Any, function: Any) -> Any:
-    """Which matrices of `x` LAPACK's `function` refuses."""
-    bad = np.zeros(x.shape[:-2], bool)
-    for k in np.ndindex(bad.shape):
-        try:
-            function(x[k])
-        except np.linalg.LinAlgError:
-            bad[k] = True
-    return bad
-
-
-def refuse_matrices(name: str, square: bool) -> Any:
-    """A `complain` for the op `name`: shapes, dtype, NaN."""
-
-    def complain(inputs: Any, params: dict[str, Any]) -> Exception | None:
-        x = np.asarray(inputs[0])
-        if x.ndim < 2 or square and x.shape[-1] != x.shape[-2]:
-            needed = "square matrices (..., n, n)" if square else "matrices (..., m, n)"
-            return ShapeError(lesson(name, f"an array of shape {x.shape}", needed))
-        if x.dtype == np.float16:
-            return DtypeError(lesson(name, "dtype float16", "float32 or float64", "write x.astype(np.float32)"))
-        bad = ~np.isfinite(x).all(axis=(-2, -1))
-        if np.any(bad):
-            return DomainError(lesson(name, f"{which(bad)} holds NaN or infinity"))
-        return None
-
-    return complain
-
-
-def _real(x: Any, name: str) -> Any:
-    if x.dtype.kind == "c":
-        raise DtypeError(lesson(name, f"dtype {x.dtype}", "real matrices"))
-    return x
-
-
-def symmetric(x: Any) -> Any:
-    return 0.5 * (x + x.mT)
-
-
-def spectral(rng: np.random.Generator, m: int, n: int, *batch: int) -> Any:
-    """Matrices with singular values 0.7, 1.4, 2.1 …, apart enough for difference quotients."""
-    u, v = (np.linalg.qr(rng.normal(size=(*batch, k, k)))[0] for k in (m, n))
-    k = min(m, n)
-    return (u[..., :k] * (0.7 * np.arange(1, k + 1))) @ v[..., :k].mT
 
 
 def _symmetric_samples(rng: np.random.Generator) -> Any:
@@ -129,7 +74,7 @@ def _sign(v: Any) -> Any:
 
 
 def _eigh_forward(x: Any, /) -> Any:
-    w, v = np.linalg.eigh(symmetric(_real(x, "linalg.eigh")))
+    w, v = np.linalg.eigh(symmetric(real(x, "linalg.eigh")))
     # LAPACK's sign of an eigenvector may flip between neighbouring matrices; fix it, so that
     # the vectors are a function: the component of largest magnitude is positive.
     return w, v * _sign(v)
@@ -145,7 +90,7 @@ def _eigvalsh_rule(g: Any, y: Any, x: Any) -> Any:
 
 
 _eigvalsh = declare(
-    "linalg.eigvalsh", lambda x, /: np.linalg.eigvalsh(symmetric(_real(x, "linalg.eigvalsh"))), _eigvalsh_rule,
+    "linalg.eigvalsh", lambda x, /: np.linalg.eigvalsh(symmetric(real(x, "linalg.eigvalsh"))), _eigvalsh_rule,
     complain=refuse_matrices("linalg.eigvalsh", True), samples=_symmetric_samples,
     caption="eigenvalues of ½(x + xᵀ), ascending")  # fmt: skip
 
@@ -192,17 +137,6 @@ for _numpy, _ours in ((np.linalg.eigh, eigh), (np.linalg.eigvalsh, eigvalsh)):
 # --- singular values -----------------------------------------------------------------------
 
 
-def _untouched(g: Any, /, *, of: str, what: str) -> Any:
-    if np.any(g):
-        raise DomainError(lesson(f"linalg.{of}", f"the loss uses {what}, which the matrix does not determine",
-                                 "they have no derivative", "leave them out"))  # fmt: skip
-    return np.zeros((), bool)
-
-
-untouched = declare("linalg.untouched", _untouched, caption="refuses a cotangent that is not 0",
-                    samples=lambda rng: iter([((np.zeros((2, 3)),), {"of": "svd", "what": "x"})]))  # fmt: skip
-
-
 def _over_values(a: Any, s: Any, /) -> Any:
     lost = s <= s.shape[-1] * np.finfo(s.dtype).eps * np.max(s, axis=-1, initial=0, keepdims=True)
     lost = lost[..., None, :]
@@ -223,7 +157,7 @@ over_values: Op = declare(
 
 
 def _svd_forward(x: Any, /, *, full_matrices: bool = True) -> Any:
-    u, s, vh = np.linalg.svd(_real(x, "linalg.svd"), full_matrices=full_matrices)
+    u, s, vh = np.linalg.svd(real(x, "linalg.svd"), full_matrices=full_matrices)
     sign = _sign(u)  # a left vector's largest component is positive; its right vector follows
     k = s.shape[-1]
     vh = np.concatenate([vh[..., :k, :] * sign[..., :k].mT, vh[..., k:, :]], axis=-2)
@@ -269,7 +203,7 @@ def _svdvals_rule(g: Any, y: Any, x: Any) -> Any:
 
 
 _svdvals = declare(
-    "linalg.svdvals", lambda x, /: np.linalg.svd(_real(x, "linalg.svdvals"), compute_uv=False), _svdvals_rule,
+    "linalg.svdvals", lambda x, /: np.linalg.svd(real(x, "linalg.svdvals"), compute_uv=False), _svdvals_rule,
     complain=refuse_matrices("linalg.svdvals", False), caption="singular values, descending",
     samples=lambda rng: (((inputs, {})) for inputs, _ in _svd_samples(rng)))  # fmt: skip
 
@@ -300,143 +234,10 @@ def _np_svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermiti
     return svd(a, full_matrices=full_matrices) if compute_uv else svdvals(a)
 
 
-# --- QR ----------------------------------------------------------------------------------
-
-
-def _regular(r: Any, /) -> Any:
-    d = np.abs(np.linalg.diagonal(r))
-    lost = d <= d.shape[-1] * np.finfo(d.dtype).eps * np.max(d, axis=-1, initial=0, keepdims=True)
-    if np.any(lost):
-        raise DomainError(lesson("linalg.qr", f"{which(lost.any(axis=-1))} has dependent columns, so Q "
-                                 "and R have no derivative", "the first min(m, n) columns independent"))  # fmt: skip
-    return r
-
-
-regular = declare(
-    "linalg.regular", _regular, lambda g, y, r: g, caption="r itself, if no diagonal element is 0",
-    samples=lambda rng: iter([((np.triu(rng.normal(size=(3, 3))) + 3 * np.eye(3),), {})]))  # fmt: skip
-
-
-def _qr_forward(x: Any, /, *, mode: Literal["reduced", "complete"] = "reduced") -> Any:
-    if mode not in ("reduced", "complete"):
-        raise ArgumentError(lesson("linalg.qr", f"mode={mode!r}", "'reduced' or 'complete'"))
-    q, r = np.linalg.qr(_real(x, "linalg.qr"), mode)
-    d = np.linalg.diagonal(r)
-    k = d.shape[-1]
-    sign = np.where(d < 0, -1, 1).astype(r.dtype)  # R's diagonal is not negative: Q and R are functions
-    q = np.concatenate([q[..., :k] * sign[..., None, :], q[..., k:]], axis=-1)
-    return q, np.concatenate([r[..., :k, :] * sign[..., None], r[..., k:, :]], axis=-2)
-
-
-def _qr_rule(g: Any, y: Any, x: Any, *, mode: str = "reduced") -> Any:
-    (gq, gr), (q, r) = g, y
-    m, n = x.shape[-2:]
-    k = min(m, n)
-    if q.shape[-1] > k:
-        untouched(gq[..., k:], of="qr", what="columns of Q beyond R's")
-        gq, q, gr, r = gq[..., :k], q[..., :k], gr[..., :k, :], r[..., :k, :]
-    if n > k:  # x is [a, b]: a = Q R₁, and R₂ = Qᵀ b
-        gq = gq + product(x[..., k:], gr[..., k:].mT)
-        rest = product(q, gr[..., k:])
-        return np.concatenate([_qr_square(gq, gr[..., :k], q, r[..., :k]), rest], axis=-1)
-    return _qr_square(gq, gr, q, r)
-
-
-def _qr_square(gq: Any, gr: Any, q: Any, r: Any) -> Any:
-    """The cotangent of Q R with R square: (Ḡ_Q + Q sym(R Ḡ_Rᵀ − Ḡ_Qᵀ Q)) R⁻ᵀ, sym of the lower triangle."""
-    low = np.tri(r.shape[-1], dtype=r.dtype)
-    inner = product(r, gr.mT) - product(gq.mT, q)
-    half = inner * low
-    both = half + (inner * (low - np.eye(r.shape[-1], dtype=r.dtype))).mT
-    return triangular(regular(r), (gq + product(q, both)).mT).mT
-
-
-def _triangular(r: Any, b: Any, /) -> Any:
-    return np.linalg.solve(r, b)
-
-
-triangular: Op = declare(
-    "linalg.triangular", _triangular,
-    lambda g, y, r, b: -product(triangular(r.mT, g), y.mT), lambda g, y, r, b: triangular(r.mT, g),
-    analytic=True, caption="r⁻¹ b",
-    samples=lambda rng: iter([((np.triu(rng.normal(size=(3, 3))) + 3 * np.eye(3), rng.normal(size=(3, 2))), {})]))  # fmt: skip
-
-
-_qr = declare("linalg.qr", _qr_forward, _qr_rule, complain=refuse_matrices("linalg.qr", False),
-    caption="x = Q R, Qᵀ Q = 1, R upper triangular",
-    samples=lambda rng: iter([((spectral(rng, 3, 3),), {}), ((spectral(rng, 4, 2),), {}), ((spectral(rng, 2, 3),), {}),
-                              ((spectral(rng, 3, 2, 2),), {"mode": "reduced"}), ((spectral(rng, 2, 4, 2),), {"mode": "complete"}),
-                              ((np.zeros((0, 2)),), {})]))  # fmt: skip
-
-
-class QRResult(NamedTuple):
-    Q: Any
-    R: Any
-
-
-def qr(x: Any, /, *, mode: Literal["reduced", "complete"] = "reduced") -> QRResult:
-    """Orthonormal Q and upper triangular R with x = Q R; R's diagonal is not negative.
-
-    They have a derivative where the first min(m, n) columns are independent; the columns
-    that ``mode="complete"`` adds to Q have none.
-    """
-    return QRResult(*apply(_qr, (x,), {"mode": mode}))
-
-
-def _np_qr(a: Any, mode: Any = "reduced") -> Any:
-    return qr(a).R if mode == "r" else qr(a, mode=mode)
-
-
-# --- Cholesky ----------------------------------------------------------------------------
-
-
-def _cholesky(x: Any, /, *, upper: bool = False) -> Any:
-    x = symmetric(_real(x, "linalg.cholesky"))
-    try:
-        return np.linalg.cholesky(x).mT if upper else np.linalg.cholesky(x)
-    except np.linalg.LinAlgError:
-        if x.shape[-1] != x.shape[-2] or not np.isfinite(x).all():
-            raise
-        raise DomainError(lesson(
-            "linalg.cholesky", f"{which(failing(x, np.linalg.cholesky))} is not positive definite", "",
-            "add a little to its diagonal: x + 1e-6 * np.eye(n)")) from None  # fmt: skip
-
-
-def _cholesky_rule(g: Any, y: Any, x: Any, *, upper: bool = False) -> Any:
-    if upper:
-        g, y = g.mT, y.mT
-    n = x.shape[-1]
-    half = np.tri(n, dtype=x.dtype) - np.eye(n, dtype=x.dtype) * 0.5
-    inner = product(y.mT, g) * half.astype(x.dtype)
-    lt = y.mT
-    once = triangular(lt, symmetric(inner))  # L⁻ᵀ S L⁻¹, S symmetric
-    return triangular(lt, once.mT)
-
-
-def _positive_samples(rng: np.random.Generator) -> Any:
-    for n, *batch in ((3,), (3, 2), (1,), (0,)):
-        x = spectral(rng, n, n, *batch)
-        noise = rng.normal(size=x.shape) * 0.1
-        yield (x @ x.mT + np.eye(n) + noise - noise.mT,), {}
-        yield (x @ x.mT + np.eye(n),), {"upper": True}
-
-
-_cholesky_op = declare(
-    "linalg.cholesky", _cholesky, _cholesky_rule, complain=refuse_matrices("linalg.cholesky", True),
-    caption="L lower triangular with L Lᵀ = ½(x + xᵀ)", samples=_positive_samples)  # fmt: skip
-
-
-def cholesky(x: Any, /, *, upper: bool = False) -> Any:
-    """The lower triangular L with L Lᵀ = ½(x + xᵀ), or with `upper` its transpose."""
-    return apply(_cholesky_op, (x,), {"upper": upper})
-
-
 for _name, _function, _op, _counterpart in (
     ("eigh", eigh, _eigh, None), ("eigvalsh", eigvalsh, _eigvalsh, None),
     ("svd", svd, _svd, None), ("svdvals", svdvals, _svdvals, np.linalg.svdvals),
-    ("qr", qr, _qr, None), ("cholesky", cholesky, _cholesky_op, np.linalg.cholesky),
 ):  # fmt: skip
     _function.op = _op  # type: ignore[union-attr]
     publish(f"linalg.{_name}", _function, numpy={_counterpart: {}} if _counterpart else None)
 NUMPY[np.linalg.svd] = Counterpart(_np_svd, 99, (), {})
-NUMPY[np.linalg.qr] = Counterpart(_np_qr, 99, (), {})
