@@ -29,6 +29,7 @@ UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
     "prod", "var", "std", "cumsum", "cumprod", "argsort", "nonzero", "searchsorted",
+    "dot", "trace", "diagonal",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
     "clip", "round", "conj", "conjugate",
 )  # fmt: skip
@@ -104,9 +105,7 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
     names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
-        if len(signature) > 1:  # x.clip(min=0)
-            return lambda self, *args, **params: function(self, *args, **params)
-        return lambda self, *args: function(self, *args)
+        return lambda self, *args, **params: function(self, *args, **params)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:
         if len(args) > free:
