@@ -1,7 +1,18 @@
 """The op families.  Importing this package registers every op and completes Tensor."""
 
 from ..op import BUILT_IN, OPS
-from . import arithmetic, comparison, elementwise, indexing, linalg, loss, random, reduction, shape
+from . import (
+    arithmetic,
+    comparison,
+    elementwise,
+    indexing,
+    joining,
+    linalg,
+    loss,
+    random,
+    reduction,
+    shape,
+)
 from ._attach import attach
 
 attach()

@@ -29,7 +29,8 @@ def wrap(rule, change):
         return None
 
     def mutant(g, y, *args, **params):
-        return change(rule(g, y, *args, **params), g, y, args)
+        c = rule(g, y, *args, **params)
+        return tuple(change(part, g, y, args) for part in c) if isinstance(c, tuple) else change(c, g, y, args)
 
     return mutant
 
