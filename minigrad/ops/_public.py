@@ -70,6 +70,8 @@ def as_tensor(x: Any) -> Tensor:
 
 def parts_of(name: str, arrays: Any) -> tuple[Any, ...]:
     """The arrays that a caller gave as one sequence, or what is wrong with it."""
+    if type(arrays) is list or type(arrays) is tuple:
+        return tuple(arrays)
     if not isinstance(arrays, Iterable) or isinstance(arrays, (str, bytes, dict, set)):
         raise ArgumentError(lesson(name, f"got {type(arrays).__name__}", "a sequence of arrays",
                                    f"write {name}([a, b])"))  # fmt: skip

@@ -25,7 +25,14 @@ def _normal(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Any, ..
 
 
 def _parts(g: Any, y: Any, i: int, *xs: Any, axis: int | None = 0) -> Any:
-    """concat's cotangent, cut where the inputs meet: once, for all of them."""
+    """concat's cotangent, cut where the inputs meet: of few inputs the part that is asked for,
+    of many all parts at once."""
+    if len(xs) < 5 and axis is not None:
+        start = 0
+        for x in xs[:i]:
+            start += x.shape[axis]
+        here = slice(start, start + xs[i].shape[axis])
+        return g[here] if axis == 0 else g[(*(slice(None),) * (axis % g.ndim), here)]
     along = 0 if axis is None else axis
     sizes = [x.size if axis is None else x.shape[axis] for x in xs]
     parts = cut(g, indices_or_sections=tuple(accumulate(sizes[:-1])), axis=along)
@@ -55,7 +62,9 @@ _concat = declare(
     complain=_refuse_parts("concat", same=False), caption="[x₁, x₂, …]",
     samples=lambda rng: iter([
         (_normal(rng, (2, 3), (1, 3)), {}), (_normal(rng, (2, 3), (2, 1), (2, 2)), {"axis": -1}),
-        (_normal(rng, (2,), (0,)), {}), (_normal(rng, (2, 2), (3,), ()), {"axis": None})]),
+        (_normal(rng, (2,), (0,)), {}), (_normal(rng, (2, 2), (3,), ()), {"axis": None}),
+        (_normal(rng, (1, 2), (1, 0), (1, 1), (1, 3), (1, 1)), {"axis": 1}),
+        (_normal(rng, (1,), (0,), (2,), (1,), (3,), (1,)), {})]),
 )  # fmt: skip
 
 
