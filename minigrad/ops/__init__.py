@@ -12,6 +12,8 @@ from . import (
     random,
     reduction,
     shape,
+    triangle,
+    windows,
 )
 from ._attach import attach
 

@@ -29,25 +29,31 @@ def _getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    if not any(a.dtype.kind in "iu" for a in arrays):
+        out = np.zeros(shape, g.dtype)
+        out[_fill(index, arrays)] = g
+        return out
+    # the same element may be read twice: a fork
+    axis = len(index) - 1
+    if len(shape) > 1 and arrays[0].size > 32 and all(k == slice(None) for k in index[:-1]) and 0 not in shape:
+        return _add_rows(g, arrays[0], axis, shape)
     out = np.zeros(shape, g.dtype)
-    where = _fill(index, arrays)
-    if any(np.asarray(a).dtype.kind in "iu" for a in arrays):
-        _add_at(out, where, g)  # the same element may be read twice: a fork
-    else:
-        out[where] = g
+    np.add.at(out, _fill(index, arrays), g)
     return out
 
 
-def _add_at(out: Any, where: tuple[Any, ...], g: Any) -> None:
-    """``np.add.at``, and for rows of a matrix (an embedding) a sorted sum, many times as fast."""
-    if len(where) == 1 and out.ndim > 1 and where[0].size > 32 and out.size:
-        rows = where[0].reshape(-1).astype(np.intp) % out.shape[0]
-        order = np.argsort(rows, kind="stable")
-        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-        flat = g.reshape(rows.size, -1)[order]
-        out.reshape(out.shape[0], -1)[rows[order][starts]] = np.add.reduceat(flat, starts, axis=0)
-    else:
-        np.add.at(out, where, g)
+def _add_rows(g: Any, rows: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """``np.add.at`` for the rows along one axis (an embedding) by a sorted sum, many times as fast."""
+    n = rows.ndim
+    order = (*range(axis, axis + n), *range(axis), *range(axis + n, g.ndim))
+    rest = (*shape[:axis], *shape[axis + 1 :])
+    rows = rows.reshape(-1).astype(np.intp) % shape[axis]
+    flat = g.transpose(order).reshape(rows.size, -1)
+    by_row = np.argsort(rows, kind="stable")
+    starts = np.flatnonzero(np.diff(rows[by_row], prepend=-1))
+    out = np.zeros((shape[axis], flat.shape[1]), g.dtype)
+    out[rows[by_row][starts]] = np.add.reduceat(flat[by_row], starts, axis=0)
+    return out.reshape(shape[axis], *rest).transpose((*range(1, axis + 1), 0, *range(axis + 1, len(shape))))
 
 
 def _index_samples(rng: np.random.Generator) -> Any:
