@@ -72,8 +72,14 @@ def _function(name: str, function: Callable[..., Any], method: bool = False) -> 
     hints = _hints(op.forward if op is not None and not hasattr(function, "__wrapped__") else function)
     params = list(inspect.signature(function).parameters.values())
     parts = list(_parameters(params, hints, method))
-    gives = "Tensor" if op is None or not _gives_tuple(op) else "tuple[Tensor, ...]"
+    gives = "tuple[Tensor, ...]" if op is not None and _gives_tuple(op) else _sequence(function)
     return f"def {name}({', '.join(parts)}) -> {gives}: ...\n"
+
+
+def _sequence(function: Callable[..., Any]) -> str:
+    """What a function written out by hand says it returns, if it is several tensors."""
+    text = str(getattr(function, "__annotations__", {}).get("return", ""))
+    return text if text in ("list[Tensor]", "tuple[Tensor, ...]") else "Tensor"
 
 
 def _parameters(params: list[inspect.Parameter], hints: dict[str, Any], method: bool) -> Iterator[str]:

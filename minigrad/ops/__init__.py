@@ -11,6 +11,7 @@ from . import (
     loss,
     random,
     reduction,
+    selection,
     shape,
     triangle,
     windows,

@@ -25,6 +25,7 @@ COMPARISONS = {
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
+    "squeeze", "swapaxes", "ravel", "flatten", "repeat", "take",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
 )  # fmt: skip
 SHAPED = {"reshape": "shape", "transpose": "axes", "permute_dims": "axes"}  # x.reshape(2, 3) too
@@ -88,7 +89,7 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     free = sum(p.kind is p.POSITIONAL_ONLY for p in signature) - 1
     names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     if not names:
-        return lambda self, *args: function(self, *args)
+        return lambda self, *args, **params: function(self, *args, **params)
 
     def method(self: Tensor, *args: Any, **params: Any) -> Any:
         if len(args) > free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ._axes import refuse_axis
 ARRAY = "ARRAY"
 
 
-def _fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
+def fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
     if not arrays:
         return index
     remaining = iter(arrays)
@@ -25,20 +26,22 @@ def _fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
 
 
 def _getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    return x[_fill(index, arrays)]
+    return x[fill(index, arrays)]
 
 
 def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     if not any(a.dtype.kind in "iu" for a in arrays):
         out = np.zeros(shape, g.dtype)
-        out[_fill(index, arrays)] = g
+        out[fill(index, arrays)] = g
         return out
     # the same element may be read twice: a fork
+    while len(index) > 1 and index[-1] == slice(None):
+        index = index[:-1]
     axis = len(index) - 1
     if len(shape) > 1 and arrays[0].size > 32 and all(k == slice(None) for k in index[:-1]) and 0 not in shape:
         return _add_rows(g, arrays[0], axis, shape)
     out = np.zeros(shape, g.dtype)
-    np.add.at(out, _fill(index, arrays), g)
+    np.add.at(out, fill(index, arrays), g)
     return out
 
 
@@ -56,7 +59,7 @@ def _add_rows(g: Any, rows: Any, axis: int, shape: tuple[int, ...]) -> Any:
     return out.reshape(shape[axis], *rest).transpose((*range(1, axis + 1), 0, *range(axis + 1, len(shape))))
 
 
-def _index_samples(rng: np.random.Generator) -> Any:
+def index_samples(rng: np.random.Generator) -> Any:
     x = rng.normal(size=(3, 4, 2))
     rows, pairs = np.array([0, 2, 0, 1]), np.array([[1, 1], [0, 2]])
     mask = x > 0
@@ -74,17 +77,18 @@ def _index_samples(rng: np.random.Generator) -> Any:
     yield (x, rng.integers(0, 3, 50)), {"index": (ARRAY,)}
 
 
-def _refuse_index(inputs: Any, params: dict[str, Any]) -> Exception | None:
+def refuse_index(name: str, inputs: Any, params: dict[str, Any]) -> Exception:
+    """Why the index of an op does not fit its first array."""
     x, *arrays = inputs
-    index = _fill(params["index"], arrays)
+    index = fill(params["index"], arrays)
     shown = ", ".join("array" if isinstance(k, np.ndarray) else repr(k) for k in index)
-    return IndexingError(lesson("getitem", f"index [{shown}] of an array of shape {np.shape(x)}",
+    return IndexingError(lesson(name, f"index [{shown}] of an array of shape {np.shape(x)}",
                                 "integers within each axis, slices, None, ..., masks or integer "
                                 "arrays"))  # fmt: skip
 
 
 def _scatter_samples(rng: np.random.Generator) -> Any:
-    for inputs, params in _index_samples(rng):
+    for inputs, params in index_samples(rng):
         if inputs[0].size:
             y = _getitem(*inputs, **params)
             g = rng.normal(size=np.shape(y))
@@ -93,7 +97,7 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
 
 getitem = declare("getitem", _getitem,
     lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
-    variadic=True, linear="jointly", analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
+    variadic=True, linear="jointly", analytic=True, samples=index_samples, complain=partial(refuse_index, "getitem"), caption="x[index]")  # fmt: skip
 
 scatter: Op = declare("scatter", _scatter,
     lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
@@ -101,8 +105,8 @@ scatter: Op = declare("scatter", _scatter,
     caption="zeros, with g added at [index]")  # fmt: skip
 
 
-def index_tensor(x: Any, key: Any) -> Any:
-    """``x[key]`` for every index that NumPy knows; tensors in `key` are constants."""
+def parse_index(key: Any, where: str = "getitem") -> tuple[tuple[Any, ...], list[Any]]:
+    """An index as metadata, and the arrays that were in it."""
     parts = key if type(key) is tuple else (key,)
     arrays: list[Any] = []
     template = []
@@ -112,12 +116,18 @@ def index_tensor(x: Any, key: Any) -> Any:
             if array.size == 0 and isinstance(k, list):
                 array = np.zeros(array.shape, np.intp)
             if array.dtype.kind not in "iub":
-                raise DtypeError(lesson("getitem", f"an index of dtype {array.dtype}", "integers or booleans"))
+                raise DtypeError(lesson(where, f"an index of dtype {array.dtype}", "integers or booleans"))
             arrays.append(array)
             template.append(ARRAY)
         else:
             template.append(k)
-    return apply(getitem, (x, *arrays), {"index": tuple(template)})
+    return tuple(template), arrays
+
+
+def index_tensor(x: Any, key: Any) -> Any:
+    """``x[key]`` for every index that NumPy knows; tensors in `key` are constants."""
+    index, arrays = parse_index(key)
+    return apply(getitem, (x, *arrays), {"index": index})
 
 
 def _refuse_take(inputs: Any, params: dict[str, Any]) -> Exception | None:

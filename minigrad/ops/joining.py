@@ -10,11 +10,11 @@ import numpy as np
 
 from ..define import define
 from ..errors import ArgumentError, ShapeError, lesson
-from ..op import declare
+from ..op import Op, declare
 from ..tensor import Tensor, apply
 from ._axes import refuse_axis
 from ._public import as_tensor, checked_axes, parts_of, public
-from .shape import atleast_1d, atleast_2d, atleast_3d, reshape, swapaxes
+from .shape import atleast_1d, atleast_2d, atleast_3d, reshape
 
 
 def _normal(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Any, ...]:
@@ -173,7 +173,7 @@ split = define("split", _split,
         (_normal(rng, (4, 3)), {"indices_or_sections": 2}),
         (_normal(rng, (2, 5)), {"indices_or_sections": [1, 3], "axis": -1}),
         (_normal(rng, (3,)), {"indices_or_sections": (0, 3)})]))  # fmt: skip
-cut = split.op
+cut: Op = split.op
 
 
 @public("array_split", numpy={np.array_split: {}})
@@ -220,4 +220,4 @@ unstack = define("unstack", _unstack,
     numpy={np.unstack: {}} if hasattr(np, "unstack") else {},
     samples=lambda rng: iter([
         (_normal(rng, (3, 2)), {}), (_normal(rng, (2, 3, 2)), {"axis": -2})]))  # fmt: skip
-rows = unstack.op
+rows: Op = unstack.op

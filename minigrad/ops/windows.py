@@ -247,4 +247,4 @@ sliding_window_view = define("sliding_window_view", _sliding,
 overlap_add: Op = declare("overlap_add", _overlap_add,
     lambda h, y, g, *, shape, window_shape, axis=None: windows(h, window_shape=window_shape, axis=axis),
     linear="jointly", analytic=True, samples=_overlap_samples, caption="windows added where they lay")  # fmt: skip
-windows = sliding_window_view.op
+windows: Op = sliding_window_view.op

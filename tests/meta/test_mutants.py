@@ -135,10 +135,10 @@ SLIPS = {
 
 
 def _overwriting_scatter(g, x, arrays, index):
-    from minigrad.ops.indexing import _fill
+    from minigrad.ops.indexing import fill
 
     out = np.zeros(x.shape)
-    out[_fill(index, arrays)] = g  # repeated indices lose all but one contribution
+    out[fill(index, arrays)] = g  # repeated indices lose all but one contribution
     return out
 
 
