@@ -144,7 +144,7 @@ SEVERAL = [
     (lambda *xs: np.hstack(xs), lambda *xs: np.hstack(xs), [(2,), (3,), ()]),
     (lambda *xs: mg.hstack(xs), lambda *xs: np.hstack(xs), [(2, 1), (2, 3)]),
     (lambda *xs: np.vstack(xs), lambda *xs: np.vstack(xs), [(3,), (2, 3), (3,)]),
-    (lambda *xs: mg.vstack(tup := list(xs)) if tup else None, lambda *xs: np.vstack(xs), [(3,)] * 2),
+    (lambda *xs: np.vstack(tup=list(xs)), lambda *xs: np.vstack(xs), [(3,)] * 2),
     (lambda *xs: np.dstack(xs), lambda *xs: np.dstack(xs), [(3,), (1, 3), (1, 3, 2)]),
     (lambda *xs: np.column_stack(xs), lambda *xs: np.column_stack(xs), [(2,), (2, 2), (2,)]),
     (lambda *xs: mg.broadcast_arrays(*xs), lambda *xs: np.broadcast_arrays(*xs), [(2, 1), (3,), ()]),
@@ -176,19 +176,21 @@ SEVERAL = [
 ]  # fmt: skip
 
 
+def written(a, index, b, total):
+    """One element after the other."""
+    places = np.arange(a.size).reshape(a.shape)[index]
+    out = a.copy().reshape(-1)
+    for p, v in zip(np.ravel(places), np.broadcast_to(b, np.shape(places)).reshape(-1), strict=True):
+        out[p] = out[p] * total + v
+    return out.reshape(a.shape)
+
+
 def added(a, index, b):
-    out = a.copy()
-    np.add.at(out, tuple(map(np.asarray, index)) if isinstance(index, tuple) and isinstance(index[0], list) else index, b)
-    return out
+    return written(a, index, b, 1)
 
 
 def updated(a, index, b):
-    """One element after the other: the last stands."""
-    places = np.arange(a.size).reshape(a.shape)[index]
-    out = a.copy().reshape(-1)
-    for p, v in zip(places.reshape(-1), np.broadcast_to(b, places.shape).reshape(-1), strict=True):
-        out[p] = v
-    return out.reshape(a.shape)
+    return written(a, index, b, 0)  # the last stands
 
 
 @pytest.mark.parametrize("k", range(len(SEVERAL)))
@@ -205,7 +207,7 @@ def test_function_of_several_tensors(k):
                                    np.array([1, 2])], ids=str)  # fmt: skip
 def test_pad(mode, width):
     x = integers(2, 3)
-    wide = [(1, 3), (0, 0)] if width == {-2: (1, 3)} else [(0, 0), (2, 2)] if isinstance(width, dict) else width
+    wide = width if isinstance(width, np.ndarray) else [(1, 3), (0, 0)] if width == {-2: (1, 3)} else [(0, 0), (2, 2)] if isinstance(width, dict) else width
     check_linear(lambda x: mg.pad(x, width, mode), lambda x: np.pad(x, wide, mode), x)
     check_linear(lambda x: np.pad(x, width, mode=mode), lambda x: np.pad(x, wide, mode), x)
 
@@ -259,7 +261,7 @@ def check_index(x, index, key=None):
         np.testing.assert_array_equal(ours(leaf, index, values).data, theirs(x, key, values))
 
 
-X = RNG.permutation(120.0).reshape(4, 3, 5, 2)
+X = RNG.permutation(120).astype(float).reshape(4, 3, 5, 2)
 BASIC = [0, -1, slice(None), slice(None, None, -1), slice(3, 0, -2), slice(1, 2), slice(5, 9), None, ...]
 
 
@@ -313,10 +315,11 @@ def test_open_meshes_tensors_and_scalars():
     check_index(X, (np.int64(1), np.uint8(2), True), (1, 2, True))
     check_index(X, [[0, 1], [1, 2]], np.array([[0, 1], [1, 2]]))
     check_index(X, [], np.zeros(0, int))
+    check_index(X, (np.array(1),) * 2 + (mg.tensor(2), mg.tensor(1)), (1, 1, 2, 1))
     for index in ((), ..., None, (None, ...), (..., None)):
         check_index(np.array(3.0), index)
     for index in (slice(None), [], (slice(0), 1), np.zeros((0, 3), bool)):
-        check_index(np.zeros((0, 3)), index, np.zeros(0, int) if index == [] else index)
+        check_index(np.zeros((0, 3)), index, np.zeros(0, int) if isinstance(index, list) else index)
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -326,7 +329,7 @@ def test_many_repeated_rows_are_added_by_a_sorted_sum(axis):
         rows = RNG.integers(-x.shape[axis], x.shape[axis], shape)
         lead = (slice(None),) * axis
         for index in ((*lead, rows), (*lead, rows, *(slice(None),) * (2 - axis)), (*lead, rows.astype(np.int8)),
-                      (*lead, np.abs(rows).astype(np.uint64))):  # fmt: skip
+                      (*lead, (rows % x.shape[axis]).astype(np.uint64))):  # fmt: skip
             check_index(x, index)
 
 
@@ -358,13 +361,13 @@ def test_writing_keeps_the_dtype_and_refuses_to_lose_a_fraction():
         y.backward(np.array([1, 2, 3], np.float32))
         assert v.grad.dtype == np.float64
         assert f(x, 0, 2.5).dtype == np.float32
-        with pytest.raises(mg.errors.DtypeError, match="float64 values into int64.*astype"):
+        with pytest.raises(mg.errors.DtypeError, match=r"float64 values into int64.*astype"):
             f(np.arange(3), [0, 2], v)
     assert v.grad.data.tolist() == [2, 6]
 
 
 def test_take_along_axis_undoes_a_sort():
-    x = RNG.permutation(24.0).reshape(2, 3, 4)
+    x = RNG.permutation(24).astype(float).reshape(2, 3, 4)
     for axis in (-3, -1, 1):
         leaf = mg.tensor(x, requires_grad=True)
         y = mg.take_along_axis(leaf, np.argsort(x, axis=axis), axis=axis)
@@ -441,7 +444,7 @@ REFUSED = [
     (lambda: mg.tile(T(2)), TypeError, r"^tile: .*the call is tile\(x, repetitions, /\)"),
     (lambda: mg.tile(T(2), 1.5), TypeError, r"^tile: repetitions=1.5"),
     (lambda: mg.tile(T(2), -1), ValueError, r"^tile: repetitions=\(-1,\)"),
-    (lambda: mg.repeat(T(3)), TypeError, r"^repeat: .*the call is repeat\(x, repeats, /, \*, axis"),
+    (lambda: mg.repeat(T(3)), TypeError, r"^repeat: .*the call is repeat\(x.*, repeats.*, /, \*, axis"),
     (lambda: mg.repeat(T(3), [1, 2]), ValueError, r"^repeat: 2 repeats for 3 elements; one for each"),
     (lambda: mg.repeat(T(3), 0.5), TypeError, r"^repeat: repeats of dtype float64"),
     (lambda: mg.repeat(T(3), -1), ValueError, r"^repeat: repeats=-1; none below 0"),

@@ -34,6 +34,8 @@ def public(
 
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
+        bare = signature.replace(return_annotation=signature.empty, parameters=[
+            p.replace(annotation=p.empty) for p in signature.parameters.values()])  # fmt: skip
 
         @wraps(function)
         def call(*args: Any, **params: Any) -> Any:
@@ -45,7 +47,7 @@ def public(
                 try:
                     signature.bind(*args, **params)
                 except TypeError as wrong:
-                    raise ArgumentError(lesson(name, str(wrong), f"the call is {name}{signature}")) from None
+                    raise ArgumentError(lesson(name, str(wrong), f"the call is {name}{bare}")) from None
                 raise
 
         call.__name__ = call.__qualname__ = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -319,7 +320,7 @@ def rot90(x: Any, /, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 
 
 def _roll(x: Any, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> Any:
-    return np.roll(x, shift, axis)
+    return np.roll(x, tuple(map(index, shift)) if isinstance(shift, (tuple, list)) else index(shift), axis)
 
 
 def _unroll(g: Any, y: Any, x: Any, *, shift: Any, axis: Axis = None) -> Any:

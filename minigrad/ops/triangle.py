@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def _triangle(name: str, cut: Any) -> Any:
     def forward(x: Any, /, *, k: int = 0) -> Any:
         if x.ndim < 2:
             raise ValueError
-        return cut(x, k)
+        return cut(x, index(k))
 
     where = "below and on" if name == "tril" else "above and on"
     return define(name, forward, lambda g, y, x, *, k=0: cut(g, k=k), linear="jointly", analytic=True, samples=_matrices,
@@ -48,7 +49,7 @@ tril, triu = _triangle("tril", np.tril), _triangle("triu", np.triu)
 
 
 def _diag(x: Any, /, k: int = 0) -> Any:
-    return np.diag(x, k)
+    return np.diag(x, index(k))
 
 
 def _undiag(g: Any, y: Any, x: Any, *, k: int = 0) -> Any:
