@@ -16,6 +16,7 @@ from ._axes import refuse_axis
 # An index is metadata, but for the arrays in it: those are inputs of the stage, so that a
 # replay reads them anew.  In the metadata an ARRAY stands where each of them goes.
 ARRAY = "ARRAY"
+_add_at: Any = np.add.at  # adds twice where an index stands twice, as += does not
 
 
 def fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
@@ -41,7 +42,7 @@ def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...
     if len(shape) > 1 and arrays[0].size > 32 and all(k == slice(None) for k in index[:-1]) and 0 not in shape:
         return _add_rows(g, arrays[0], axis, shape)
     out = np.zeros(shape, g.dtype)
-    np.add.at(out, fill(index, arrays), g)
+    _add_at(out, fill(index, arrays), g)
     return out
 
 
