@@ -85,6 +85,8 @@ ONE = [  # function of one tensor, by our name; by NumPy's; shapes
     (lambda x: np.tile(x, 3), lambda x: np.tile(x, 3), [A, (), (0, 2)]),
     (lambda x: np.tile(x, reps=[2, 2]), lambda x: np.tile(x, [2, 2]), [A]),
     (lambda x: mg.repeat(x, 2), lambda x: np.repeat(x, 2), [A, ()]),
+    (lambda x: mg.repeat(x, 12), lambda x: np.repeat(x, 12), [A, ()]),
+    (lambda x: mg.repeat(x, 0, axis=1), lambda x: np.repeat(x, 0, 1), [A]),
     (lambda x: mg.repeat(x, [2, 0, 1], axis=1), lambda x: np.repeat(x, [2, 0, 1], 1), [A, C]),
     (lambda x: mg.repeat(x, mg.tensor([2, 0, 1]), axis=1), lambda x: np.repeat(x, [2, 0, 1], 1), [A]),
     (lambda x: np.repeat(x, 2, axis=-1), lambda x: np.repeat(x, 2, -1), [A, C]),
@@ -364,6 +366,15 @@ def test_writing_keeps_the_dtype_and_refuses_to_lose_a_fraction():
         with pytest.raises(mg.errors.DtypeError, match=r"float64 values into int64.*astype"):
             f(np.arange(3), [0, 2], v)
     assert v.grad.data.tolist() == [2, 6]
+
+
+def test_a_computed_scalar_is_an_array_of_no_axes():
+    for f in (lambda t: mg.index_update(t, (), t * 2.0), lambda t: mg.index_add(t, ..., t), lambda t: mg.pad(t, (), "edge") * 2.0,
+              lambda t: mg.repeat(t, 2), lambda t: mg.tile(t, 2), lambda t: mg.stack([t, t]), lambda t: mg.flip(t) * 2.0,
+              lambda t: mg.squeeze(t, ()) * 2.0, lambda t: mg.take_along_axis(t, np.array([0, 0]), axis=None)):  # fmt: skip
+        x = mg.tensor(3.0, requires_grad=True)
+        mg.sum(f(x * 1.0)).backward()
+        assert x.grad.item() == 2
 
 
 def test_take_along_axis_undoes_a_sort():

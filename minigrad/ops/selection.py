@@ -22,6 +22,7 @@ from .indexing import (
     index_tensor,
     parse_index,
     refuse_index,
+    scatter,
     where,
 )
 from .joining import stack
@@ -95,17 +96,18 @@ take_along: Op = take_along_axis.op
 
 def _checked(x: Any, values: Any, name: str) -> Any:
     if values.dtype.kind == "c" and x.dtype.kind == "f":
-        return x.astype(np.result_type(x, values))
+        return x.astype(np.result_type(x, values), order="C")
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise DtypeError(lesson(name, f"{values.dtype} values into {x.dtype}", "the result keeps the dtype of x",
                                 "convert x first: x.astype(values.dtype)"))  # fmt: skip
-    return x.copy()
+    return np.array(x, order="C")  # a 0-d value may be a NumPy scalar
 
 
 def _index_add(x: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     out = _checked(x, values, "index_add")
     if any(a.dtype.kind in "iu" for a in arrays):
-        np.add.at(out, fill(index, arrays), values)
+        places = np.shape(np.broadcast_to(np.int8(), x.shape)[fill(index, arrays)])
+        out += scatter.forward(np.broadcast_to(values, places), *arrays, index=index, shape=x.shape)
     else:
         out[fill(index, arrays)] += values
     return out
