@@ -11,6 +11,7 @@ from . import (
     loss,
     random,
     reduction,
+    reordering,
     selection,
     shape,
     triangle,
