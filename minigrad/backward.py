@@ -124,6 +124,7 @@ def backpropagate(
                       for p, v in zip(node.inputs, raw, strict=True)]  # fmt: skip
         rules, params = op.rules, node.params
         special = op.variadic or op.singular
+        whole: Any = None  # what a variadic rule gave for all inputs at once
         for i, parent in enumerate(node.inputs):
             if parent is None or not parent.requires_grad:
                 continue
@@ -134,7 +135,9 @@ def backpropagate(
                 continue
             try:
                 if special:
-                    c = _special(op, rule, i, g, y, values, params)
+                    c = _special(op, rule, i, g, y, values, params) if whole is None else whole
+                    if type(c) is tuple:
+                        whole, c = c, c[i]
                 elif params:
                     c = rule(g, y, *values, **params)
                 elif len(values) == 2:  # written out for speed, as in apply
@@ -181,7 +184,8 @@ def _special(op: Op, rule: Any, i: int, g: Any, y: Any, values: Any, params: Any
     if not op.singular:
         return rule(g, y, *values, **params)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return zero_law(rule(g, y, *values, **params), g)
+        c = rule(g, y, *values, **params)
+        return tuple(zero_law(part, g) for part in c) if type(c) is tuple else zero_law(c, g)
 
 
 def _as_array(c: Any, op: Op, i: int) -> Any:

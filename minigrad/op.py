@@ -63,7 +63,9 @@ class Op:
         A rule may branch on shapes and params, never on values, and is written in
         functional NumPy and ops, so that it runs on ndarrays and on tensors alike.
     variadic : bool
-        One rule, ``rule(g, y, i, *inputs, **params)``, serves every input.
+        One rule, ``rule(g, y, i, *inputs, **params)``, serves every input.  It may return a
+        tuple, the cotangents of all inputs: it is then called once, so that what the inputs
+        share is done once.
     broadcasts : bool
         Inputs broadcast against each other; the engine sums a cotangent back down.
     singular : bool
@@ -161,8 +163,10 @@ class Counterpart(NamedTuple):
     keywords: dict[str, str]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not args and self.names:
-            args = (kwargs.pop(self.names[0]),)
+        for name in self.names[len(args) : self.positional]:  # what is positional-only here
+            if name not in kwargs:
+                break
+            args = (*args, kwargs.pop(name))
         if len(args) > self.positional:  # what NumPy lets one give by position is keyword here
             kwargs.update(zip(self.names[self.positional :], args[self.positional :], strict=False))
             args = args[: self.positional]

@@ -117,6 +117,8 @@ def _result(function: Callable[..., Any], op: Any) -> str:
     hint = typing.get_type_hints(function).get("return") if inspect.isfunction(function) else None
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
         return "Any"
+    if typing.get_origin(hint) is list:
+        return "list[Tensor]"
     many = typing.get_origin(hint) is tuple or op is not None and _gives_tuple(op)
     return "tuple[Tensor, ...]" if many else "Tensor"
 

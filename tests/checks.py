@@ -87,7 +87,7 @@ def raw_rules(op, seeds, inputs, params):
     for i in active_or_complex(op, inputs):
         rule = rule_of(op, i)
         c = rule(g, y, i, *inputs, **params) if op.variadic else rule(g, y, *inputs, **params)
-        out.append(unbroadcast(np.asarray(c), np.shape(inputs[i])))
+        out.append(unbroadcast(np.asarray(c[i] if isinstance(c, tuple) else c), np.shape(inputs[i])))
     return out
 
 

@@ -15,6 +15,7 @@ from . import (
     elementwise,
     factorization,
     indexing,
+    joining,
     linalg,
     loss,
     norms,
@@ -22,13 +23,17 @@ from . import (
     random,
     ranks,
     reduction,
+    reordering,
     rounding,
+    selection,
     sets,
     shape,
     sorting,
     special,
     statistics,
+    triangle,
     trigonometry,
+    windows,
 )
 from ._attach import attach
 

@@ -30,6 +30,7 @@ METHODS = (
     "sum", "mean", "max", "min", "argmax", "argmin", "all", "any", "astype",
     "prod", "var", "std", "cumsum", "cumprod", "argsort", "nonzero", "searchsorted",
     "dot", "trace", "diagonal",
+    "squeeze", "swapaxes", "ravel", "flatten", "repeat", "take",
     "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "softmax", "log_softmax",
     "clip", "round", "conj", "conjugate",
 )  # fmt: skip

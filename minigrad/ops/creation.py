@@ -22,7 +22,8 @@ from ..errors import (
 )
 from ..op import NUMPY, OPS, Counterpart, publish
 from ..tensor import Tensor, _converted, apply, constant
-from .shape import astype, broadcast_to, stack
+from .joining import stack
+from .shape import astype, broadcast_to
 
 Shape = int | tuple[int, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from ._axes import refuse_axis
 # An index is metadata, but for the arrays in it: those are inputs of the stage, so that a
 # replay reads them anew.  In the metadata an ARRAY stands where each of them goes.
 ARRAY = "ARRAY"
+_add_at: Any = np.add.at  # adds twice where an index stands twice, as += does not
 
 
-def _fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
+def fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
     if not arrays:
         return index
     remaining = iter(arrays)
@@ -25,32 +27,40 @@ def _fill(index: tuple[Any, ...], arrays: Any) -> tuple[Any, ...]:
 
 
 def _getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    return x[_fill(index, arrays)]
+    return x[fill(index, arrays)]
 
 
 def _scatter(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    if not any(a.dtype.kind in "iu" for a in arrays):
+        out = np.zeros(shape, g.dtype)
+        out[fill(index, arrays)] = g
+        return out
+    # the same element may be read twice: a fork
+    while len(index) > 1 and index[-1] == slice(None):
+        index = index[:-1]
+    axis = len(index) - 1
+    if len(shape) > 1 and arrays[0].size > 32 and all(k == slice(None) for k in index[:-1]) and 0 not in shape:
+        return _add_rows(g, arrays[0], axis, shape)
     out = np.zeros(shape, g.dtype)
-    where = _fill(index, arrays)
-    if any(np.asarray(a).dtype.kind in "iu" for a in arrays):
-        _add_at(out, where, g)  # the same element may be read twice: a fork
-    else:
-        out[where] = g
+    _add_at(out, fill(index, arrays), g)
     return out
 
 
-def _add_at(out: Any, where: tuple[Any, ...], g: Any) -> None:
-    """``np.add.at``, and for rows of a matrix (an embedding) a sorted sum, many times as fast."""
-    if len(where) == 1 and out.ndim > 1 and where[0].size > 32 and out.size:
-        rows = where[0].reshape(-1).astype(np.intp) % out.shape[0]
-        order = np.argsort(rows, kind="stable")
-        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-        flat = g.reshape(rows.size, -1)[order]
-        out.reshape(out.shape[0], -1)[rows[order][starts]] = np.add.reduceat(flat, starts, axis=0)
-    else:
-        np.add.at(out, where, g)
+def _add_rows(g: Any, rows: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """``np.add.at`` for the rows along one axis (an embedding) by a sorted sum, many times as fast."""
+    n = rows.ndim
+    order = (*range(axis, axis + n), *range(axis), *range(axis + n, g.ndim))
+    rest = (*shape[:axis], *shape[axis + 1 :])
+    rows = rows.reshape(-1).astype(np.intp) % shape[axis]
+    flat = g.transpose(order).reshape(rows.size, -1)
+    by_row = np.argsort(rows, kind="stable")
+    starts = np.flatnonzero(np.diff(rows[by_row], prepend=-1))
+    out = np.zeros((shape[axis], flat.shape[1]), g.dtype)
+    out[rows[by_row][starts]] = np.add.reduceat(flat[by_row], starts, axis=0)
+    return out.reshape(shape[axis], *rest).transpose((*range(1, axis + 1), 0, *range(axis + 1, len(shape))))
 
 
-def _index_samples(rng: np.random.Generator) -> Any:
+def index_samples(rng: np.random.Generator) -> Any:
     x = rng.normal(size=(3, 4, 2))
     rows, pairs = np.array([0, 2, 0, 1]), np.array([[1, 1], [0, 2]])
     mask = x > 0
@@ -68,17 +78,18 @@ def _index_samples(rng: np.random.Generator) -> Any:
     yield (x, rng.integers(0, 3, 50)), {"index": (ARRAY,)}
 
 
-def _refuse_index(inputs: Any, params: dict[str, Any]) -> Exception | None:
+def refuse_index(name: str, inputs: Any, params: dict[str, Any]) -> Exception:
+    """Why the index of an op does not fit its first array."""
     x, *arrays = inputs
-    index = _fill(params["index"], arrays)
+    index = fill(params["index"], arrays)
     shown = ", ".join("array" if isinstance(k, np.ndarray) else repr(k) for k in index)
-    return IndexingError(lesson("getitem", f"index [{shown}] of an array of shape {np.shape(x)}",
+    return IndexingError(lesson(name, f"index [{shown}] of an array of shape {np.shape(x)}",
                                 "integers within each axis, slices, None, ..., masks or integer "
                                 "arrays"))  # fmt: skip
 
 
 def _scatter_samples(rng: np.random.Generator) -> Any:
-    for inputs, params in _index_samples(rng):
+    for inputs, params in index_samples(rng):
         if inputs[0].size:
             y = _getitem(*inputs, **params)
             g = rng.normal(size=np.shape(y))
@@ -87,7 +98,7 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
 
 getitem = declare("getitem", _getitem,
     lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
-    variadic=True, linear="jointly", analytic=True, samples=_index_samples, complain=_refuse_index, caption="x[index]")  # fmt: skip
+    variadic=True, linear="jointly", analytic=True, samples=index_samples, complain=partial(refuse_index, "getitem"), caption="x[index]")  # fmt: skip
 
 scatter: Op = declare("scatter", _scatter,
     lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
@@ -95,8 +106,8 @@ scatter: Op = declare("scatter", _scatter,
     caption="zeros, with g added at [index]")  # fmt: skip
 
 
-def index_tensor(x: Any, key: Any) -> Any:
-    """``x[key]`` for every index that NumPy knows; tensors in `key` are constants."""
+def parse_index(key: Any, where: str = "getitem") -> tuple[tuple[Any, ...], list[Any]]:
+    """An index as metadata, and the arrays that were in it."""
     parts = key if type(key) is tuple else (key,)
     arrays: list[Any] = []
     template = []
@@ -106,12 +117,18 @@ def index_tensor(x: Any, key: Any) -> Any:
             if array.size == 0 and isinstance(k, list):
                 array = np.zeros(array.shape, np.intp)
             if array.dtype.kind not in "iub":
-                raise DtypeError(lesson("getitem", f"an index of dtype {array.dtype}", "integers or booleans"))
+                raise DtypeError(lesson(where, f"an index of dtype {array.dtype}", "integers or booleans"))
             arrays.append(array)
             template.append(ARRAY)
         else:
             template.append(k)
-    return apply(getitem, (x, *arrays), {"index": tuple(template)})
+    return tuple(template), arrays
+
+
+def index_tensor(x: Any, key: Any) -> Any:
+    """``x[key]`` for every index that NumPy knows; tensors in `key` are constants."""
+    index, arrays = parse_index(key)
+    return apply(getitem, (x, *arrays), {"index": index})
 
 
 def _refuse_take(inputs: Any, params: dict[str, Any]) -> Exception | None:

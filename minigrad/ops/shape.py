@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..backward import cast
 from ..broadcast import sum_to
 from ..define import define
-from ..errors import DtypeError, ShapeError, lesson
-from ..op import NUMPY, Counterpart, declare, publish
+from ..errors import ArgumentError, DtypeError, ShapeError, lesson
+from ..op import NUMPY, Counterpart, publish
 from ..tensor import Tensor, apply, tensor
 from ._axes import refuse_axis
+from ._public import as_tensor, checked_axes, public
 
 Shape = int | tuple[int, ...]
 
@@ -23,7 +25,10 @@ def _reshape(x: Any, /, shape: Shape, *, copy: bool | None = None) -> Any:
 
 
 def _refuse_reshape(inputs: Any, params: dict[str, Any]) -> Exception:
-    size, shape = np.size(inputs[0]), params.get("shape")
+    if "shape" not in params:
+        return ArgumentError(lesson("reshape", "no shape", "the call is reshape(x, shape)",
+                                    "write reshape(x, -1) for one axis"))  # fmt: skip
+    size, shape = np.size(inputs[0]), params["shape"]
     return ShapeError(lesson("reshape", f"{size} elements of shape {np.shape(inputs[0])} into {shape}",
                              "the sizes must multiply to the same number; one may be -1"))  # fmt: skip
 
@@ -59,17 +64,47 @@ def _permutations(rng: np.random.Generator) -> Any:
     yield (rng.normal(size=()),), {"axes": ()}
 
 
+def _refuse_permutation(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    if "axes" not in params:
+        return ArgumentError(lesson("permute_dims", "no axes", "the call is permute_dims(x, axes)",
+                                    "write transpose(x) to reverse them all"))  # fmt: skip
+    return ShapeError(lesson("permute_dims", f"axes={params['axes']} of an array of shape {np.shape(inputs[0])}",
+                             "every axis once"))  # fmt: skip
+
+
 permute_dims = define("permute_dims", _permute_dims, _unpermute, linear="jointly", analytic=True, samples=_permutations,
-    caption="x with its axes in another order")  # fmt: skip
+    complain=_refuse_permutation, caption="x with its axes in another order")  # fmt: skip
 
 
+@public("transpose", numpy={np.transpose: {}})
 def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Any:
     """`x` with its axes in another order; without `axes`, in reverse order (NumPy's name)."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     return permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else tuple(axes))
 
 
-publish("transpose", transpose, numpy={np.transpose: {}})
+@public("moveaxis", numpy={np.moveaxis: {}})
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int], /) -> Any:
+    """`x` with its axes `source` at the places `destination`, the others in their order."""
+    x = as_tensor(x)
+    start = checked_axes("moveaxis", source, x.shape)
+    end = checked_axes("moveaxis", destination, x.shape)
+    if len(start) != len(end):
+        raise ShapeError(lesson("moveaxis", f"{len(start)} axes to {len(end)} places", "as many places as axes"))
+    order = [a for a in range(x.ndim) if a not in start]
+    for place, axis in sorted(zip(end, start, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(x, tuple(order))
+
+
+@public("swapaxes", numpy={np.swapaxes: {}})
+def swapaxes(x: Any, axis1: int, axis2: int, /) -> Any:
+    """`x` with two axes exchanged."""
+    x = as_tensor(x)
+    a, b = (checked_axes("swapaxes", axis, x.shape)[0] for axis in (axis1, axis2))
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return permute_dims(x, tuple(order))
 
 
 def _matrices(rng: np.random.Generator) -> Any:
@@ -108,129 +143,136 @@ broadcast_to = define("broadcast_to", _broadcast_to,
     complain=_refuse_broadcast, numpy={np.broadcast_to: {}}, caption="x repeated along new axes")  # fmt: skip
 
 
-def _normal(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Any, ...]:
-    return tuple(rng.normal(size=s) for s in shapes)
+def _as_broadcast(name: str, arrays: tuple[Any, ...]) -> list[Any]:
+    """The arrays, stretched to their common shape."""
+    tensors = [as_tensor(x) for x in arrays]
+    shapes = [x.shape for x in tensors]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(lesson(name, f"cannot broadcast {' with '.join(map(str, shapes))}",
+                                "aligned from the right, sizes must be equal or 1")) from None  # fmt: skip
+    return [x if x.shape == shape else broadcast_to(x, shape) for x in tensors]
 
 
-# --- several arrays to one ---------------------------------------------------------------
+@public("broadcast_arrays", numpy={np.broadcast_arrays: {}})
+def broadcast_arrays(*arrays: Any) -> list[Tensor]:
+    """The arrays, each stretched to the shape that they have together."""
+    return _as_broadcast("broadcast_arrays", arrays)
 
 
-def _cut(g: Any, y: Any, i: int, *xs: Any, axis: int | None = 0) -> Any:
-    """The part of concat's cotangent that belongs to input i."""
-    if axis is None:
-        start = sum([x.size for x in xs[:i]])
-        return g[start : start + xs[i].size].reshape(xs[i].shape)
-    start = sum([x.shape[axis] for x in xs[:i]])
-    here = slice(start, start + xs[i].shape[axis])
-    return g[here] if axis == 0 else g[(slice(None),) * (axis % g.ndim) + (here,)]
-
-
-def _refuse_parts(name: str, same: bool) -> Any:
-    def complain(inputs: Any, params: dict[str, Any]) -> Exception | None:
-        if not inputs:
-            return ShapeError(lesson(name, "no arrays", "at least one"))
-        shapes = [np.shape(x) for x in inputs]
-        axis = params.get("axis", 0)
-        if len({len(s) for s in shapes}) > 1 or same and len(set(shapes)) > 1:
-            return ShapeError(lesson(name, f"shapes {', '.join(map(str, shapes))}",
-                                     "all the same" if same else "the same number of axes"))  # fmt: skip
-        bad = refuse_axis(name)([np.empty((*shapes[0], 1) if same else shapes[0])], params)
-        if bad is None and isinstance(axis, int):
-            bad = ShapeError(lesson(name, f"shapes {', '.join(map(str, shapes))} along axis {axis}",
-                                    "sizes may differ only along that axis"))  # fmt: skip
-        return bad if isinstance(bad, Exception) else None
-
-    return complain
-
-
-_concat = declare(
-    "concat", lambda *xs, axis=0: np.concatenate(xs, axis), _cut, variadic=True, linear="jointly", analytic=True,
-    complain=_refuse_parts("concat", same=False), caption="[x₁, x₂, …]",
-    samples=lambda rng: iter([
-        (_normal(rng, (2, 3), (1, 3)), {}), (_normal(rng, (2, 3), (2, 1), (2, 2)), {"axis": -1}),
-        (_normal(rng, (2,), (0,)), {}), (_normal(rng, (2, 2), (3,)), {"axis": None})]),
-)  # fmt: skip
-
-
-def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Any:
-    """Join arrays along an axis they have.
+@public("meshgrid")
+def meshgrid(*arrays: Any, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+    """The coordinates of a grid: one array for each axis, all of the grid's shape.
 
     Parameters
     ----------
-    arrays : sequence of Tensor or array_like
-        Equal shapes but for `axis`.
-    axis : int or None
-        None joins the flattened arrays.
+    *arrays : Tensor or array_like
+        The coordinates along each axis, 1-d or scalars.
+    indexing : {"xy", "ij"}
+        "xy": the first array runs along axis 1, the second along axis 0, as in a picture.
     """
-    return apply(_concat, tuple(arrays), {"axis": axis})
+    return _as_broadcast("meshgrid", tuple(_sparse_grid(*arrays, indexing=indexing)))
 
 
-_stack = declare(
-    "stack", lambda *xs, axis=0: np.stack(xs, axis),
-    lambda g, y, i, *xs, axis=0: g[(slice(None),) * (axis % g.ndim) + (i,)],
-    variadic=True, linear="jointly", analytic=True, complain=_refuse_parts("stack", same=True), caption="x₁, x₂, … stacked",
-    samples=lambda rng: iter([
-        (_normal(rng, (2, 3), (2, 3)), {}), (_normal(rng, (2, 3), (2, 3), (2, 3)), {"axis": -1}),
-        (_normal(rng, (), ()), {}), (_normal(rng, (0, 2), (0, 2)), {"axis": 1})]),
-)  # fmt: skip
+def _sparse_grid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
+    """The same with size 1 where the coordinates do not change."""
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(lesson("meshgrid", f"indexing={indexing!r}", "'xy' or 'ij'"))
+    tensors = [as_tensor(x) for x in arrays]
+    for x in tensors:
+        if x.ndim > 1:
+            raise ShapeError(lesson("meshgrid", f"coordinates of shape {x.shape}", "1-d arrays"))
+    n = len(tensors)
+    places = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else range(n)
+    return [reshape(x, tuple(x.size if a == place else 1 for a in range(n)))
+            for x, place in zip(tensors, places, strict=True)]  # fmt: skip
 
 
-def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
-    """Join arrays of one shape along a new axis.
-
-    Parameters
-    ----------
-    arrays : sequence of Tensor or array_like
-    axis : int
-        Where the new axis stands in the result.
-    """
-    return apply(_stack, tuple(arrays), {"axis": axis})
+def _numpys_grid(*arrays: Any, copy: bool = True, sparse: bool = False, indexing: Any = "xy") -> list[Tensor]:
+    return (_sparse_grid if sparse else meshgrid)(*arrays, indexing=indexing)
 
 
-# --- one array to several ----------------------------------------------------------------
+NUMPY[np.meshgrid] = Counterpart(_numpys_grid, sys.maxsize, (), {})
 
 
-def _split(x: Any, /, indices_or_sections: Any, *, axis: int = 0) -> tuple[Any, ...]:
-    parts = tuple(np.split(x, indices_or_sections, axis))
-    if sum(part.shape[axis] for part in parts) != x.shape[axis]:
-        raise ShapeError(lesson("split", f"positions {indices_or_sections}", "ascending positions"))
-    return parts
+# --- axes of size 1 ----------------------------------------------------------------------
 
 
-def _refuse_split(inputs: Any, params: dict[str, Any]) -> Exception | None:
-    bad = refuse_axis("split")(inputs, {"axis": params.get("axis", 0)})
-    if bad is None:
-        n, parts = np.shape(inputs[0])[params.get("axis", 0)], params.get("indices_or_sections")
-        return ShapeError(lesson("split", f"size {n} into {parts} equal parts",
-                                 "a divisor of the size, or a list of positions"))  # fmt: skip
-    return bad if isinstance(bad, Exception) else None
+def _expand_samples(rng: np.random.Generator) -> Any:
+    for axis in (0, -1, 1, (0, 2), (-1, 0)):
+        yield (rng.normal(size=(2, 3)),), {"axis": axis}
+    yield (rng.normal(size=()),), {}
+    yield (np.zeros((0, 2)),), {"axis": 1}
 
 
-split = define("split", _split,
-    lambda g, y, x, *, indices_or_sections, axis=0: np.concatenate(g, axis=axis),
-    linear="jointly", analytic=True, complain=_refuse_split, numpy={np.split: {}}, caption="x cut into parts",
-    samples=lambda rng: iter([
-        (_normal(rng, (4, 3)), {"indices_or_sections": 2}),
-        (_normal(rng, (2, 5)), {"indices_or_sections": [1, 3], "axis": -1})]))  # fmt: skip
+def _refuse_expand(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    axis, shape = params.get("axis", 0), np.shape(inputs[0])
+    extra = len(axis) if isinstance(axis, (tuple, list)) else 1
+    return refuse_axis("expand_dims")([np.empty((1,) * (len(shape) + extra))], {"axis": axis})  # type: ignore[no-any-return]
 
 
-def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
-    return tuple(np.moveaxis(x, axis, 0))
+expand_dims = define("expand_dims", lambda x, /, axis: np.expand_dims(x, axis),
+    lambda g, y, x, *, axis: g.reshape(x.shape), linear="jointly", analytic=True, samples=_expand_samples,
+    complain=_refuse_expand, numpy={np.expand_dims: {}}, caption="x with new axes of size 1")  # fmt: skip
 
 
-unstack = define("unstack", _unstack,
-    lambda g, y, x, *, axis=0: np.stack(g, axis=axis),
-    linear="jointly", analytic=True, complain=refuse_axis("unstack"), caption="the rows of x, one by one",
-    numpy={np.unstack: {}} if hasattr(np, "unstack") else {},
-    samples=lambda rng: iter([
-        (_normal(rng, (3, 2)), {}), (_normal(rng, (2, 3, 2)), {"axis": -2})]))  # fmt: skip
+def _squeeze(x: Any, /, axis: int | tuple[int, ...]) -> Any:
+    return x.squeeze(axis)
 
-for _op, _wrapper, _aliases, _numpy in (
-    (_concat, concat, ("concatenate",), np.concatenate),
-    (_stack, stack, (), np.stack),
-):
-    _wrapper.op = _op  # type: ignore[attr-defined]
-    publish(_op.name, _wrapper, aliases=_aliases, numpy={_numpy: {}})
+
+def _squeeze_samples(rng: np.random.Generator) -> Any:
+    x = rng.normal(size=(1, 3, 1, 2))
+    for axis in (0, -2, (0, 2), (-2, 0), ()):
+        yield (x,), {"axis": axis}
+    yield (rng.normal(size=(1, 1)),), {"axis": (0, 1)}
+
+
+def _refuse_squeeze(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    shape = np.shape(inputs[0])
+    ones = tuple(a for a, n in enumerate(shape) if n == 1)
+    if "axis" not in params:
+        return ArgumentError(lesson("squeeze", "no axis", "which axes of size 1 to take away",
+                                    f"write squeeze(x, axis={ones})"))  # fmt: skip
+    bad = refuse_axis("squeeze")(inputs, params)
+    return bad or ShapeError(lesson("squeeze", f"axis {params['axis']} of an array of shape {shape}",
+                                    "an axis of size 1", f"those are {ones}" if ones else "it has none"))  # fmt: skip
+
+
+squeeze = define("squeeze", _squeeze, lambda g, y, x, *, axis: g.reshape(x.shape), linear="jointly", analytic=True,
+    samples=_squeeze_samples, complain=_refuse_squeeze, caption="x without axes of size 1")  # fmt: skip
+
+
+def _squeeze_all(x: Any, axis: Any = None) -> Any:
+    """NumPy's spelling: without an axis, all that have size 1."""
+    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+
+
+NUMPY[np.squeeze] = Counterpart(_squeeze_all, 2, ("a", "axis"), {})
+
+
+@public("ravel", aliases=("flatten",), numpy={np.ravel: {"a": "x"}})
+def ravel(x: Any, /) -> Any:
+    """`x` as one axis, the last of its axes running fastest."""
+    return reshape(x, -1)
+
+
+def _at_least(name: str, lift: Any) -> Any:
+    def at_least(*arrays: Any) -> Any:
+        if not arrays:
+            raise ArgumentError(lesson(name, "no arrays", "at least one"))
+        lifted = tuple(lift(as_tensor(x)) for x in arrays)
+        return lifted[0] if len(lifted) == 1 else lifted
+
+    n = name[-2]
+    at_least.__doc__ = f"Each array with {n} axes at least, as NumPy adds them; several give a tuple."
+    return public(name, numpy={getattr(np, name): {}})(at_least)
+
+
+atleast_1d = _at_least("atleast_1d", lambda x: x if x.ndim else reshape(x, (1,)))
+atleast_2d = _at_least("atleast_2d", lambda x: x if x.ndim > 1 else reshape(x, (1, x.size)))
+atleast_3d = _at_least("atleast_3d", lambda x: x if x.ndim > 2 else reshape(x, {
+    0: (1, 1, 1), 1: (1, *x.shape, 1), 2: (*x.shape, 1)}[x.ndim]))  # fmt: skip
 
 
 # --- dtype -------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ def wrap(rule, change):
         return None
 
     def mutant(g, y, *args, **params):
-        return change(rule(g, y, *args, **params), g, y, args)
+        c = rule(g, y, *args, **params)
+        return tuple(change(part, g, y, args) for part in c) if isinstance(c, tuple) else change(c, g, y, args)
 
     return mutant
 
@@ -143,10 +144,10 @@ SLIPS = {
 
 
 def _overwriting_scatter(g, x, arrays, index):
-    from minigrad.ops.indexing import _fill
+    from minigrad.ops.indexing import fill
 
     out = np.zeros(x.shape)
-    out[_fill(index, arrays)] = g  # repeated indices lose all but one contribution
+    out[fill(index, arrays)] = g  # repeated indices lose all but one contribution
     return out
 
 
