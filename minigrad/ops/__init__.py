@@ -2,6 +2,7 @@
 
 from ..op import BUILT_IN, OPS
 from . import arithmetic, comparison, elementwise, indexing, linalg, loss, random, reduction, shape
+from . import convolution, pooling  # isort: skip
 from ._attach import attach
 
 attach()
