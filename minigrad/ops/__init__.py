@@ -1,8 +1,22 @@
 """The op families.  Importing this package registers every op and completes Tensor."""
 
 from ..op import BUILT_IN, OPS
-from . import arithmetic, comparison, elementwise, indexing, linalg, loss, random, reduction, shape
-from . import convolution, pooling  # isort: skip
+from . import (
+    arithmetic,
+    classification,
+    comparison,
+    convolution,
+    elementwise,
+    indexing,
+    layers,
+    linalg,
+    loss,
+    normalization,
+    pooling,
+    random,
+    reduction,
+    shape,
+)
 from ._attach import attach
 
 attach()

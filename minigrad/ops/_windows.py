@@ -99,7 +99,8 @@ def slide(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
     lead = x.ndim - n
     view = sliding_window_view(x, reach(kernel, dilation), tuple(range(lead, x.ndim)))
     steps = (slice(None, None, s) for s in (*stride, *dilation))
-    view = view[(..., *steps)]
+    index: Any = (..., *steps)
+    view = view[index]
     return view.transpose(*range(lead), *range(lead + n, lead + 2 * n), *range(lead, lead + n))
 
 

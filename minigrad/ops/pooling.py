@@ -18,13 +18,12 @@ from ._windows import (
     Sizes,
     at,
     fold,
-    pads,
     padded,
+    pads,
     reach,
     refuse_windows,
     sizes,
     slide,
-    taps,
     windows,
 )
 
