@@ -34,11 +34,21 @@ from ._windows import (
 )
 
 
-def _columns(x: Any, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
-    """The windows of `x` as (samples, groups, numbers in a window, *positions)."""
+def _columns(
+    x: Any, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int, count: Sizes | None = None
+) -> Any:
+    """The windows of `x` as (samples, groups, numbers in a window, *positions); the first `count`."""
     view = slide(padded(x, padding), kernel, stride, dilation)
+    if count is not None:
+        view = _first(view, count)
     rows = x.shape[1] // groups * prod(kernel)
     return view.reshape(x.shape[0], groups, rows, *view.shape[view.ndim - len(kernel) :])
+
+
+def _first(y: Any, count: Sizes) -> Any:
+    """As many positions as there were: a transposed convolution may be longer than it must."""
+    n = len(count)
+    return y if y.shape[y.ndim - n :] == count else y[(..., *(slice(c) for c in count))]
 
 
 def _convolution(x: Any, w: Any, /, *, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
@@ -64,7 +74,7 @@ def _convolution_input(
 def _convolution_weight(
     x: Any, g: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int
 ) -> Any:
-    columns = _columns(x, kernel, stride, padding, dilation, groups)
+    columns = _columns(x, kernel, stride, padding, dilation, groups, g.shape[2:])
     n, out, *count = g.shape
     rows, positions = columns.shape[2], prod(count)
     columns = columns.reshape(n, groups, rows, positions)
@@ -110,6 +120,8 @@ def _input_samples(rng: np.random.Generator) -> Iterator[Sample]:
     for (x, w), params in _samples(rng):
         g = rng.normal(size=_convolution(x, w, **params).shape)
         yield (g, w), {"size": x.shape[2:], **params}
+    yield (rng.normal(size=(1, 2, 3)), rng.normal(size=(2, 1, 2))), {  # two longer than it must be
+        "size": (8,), "stride": (1,), "padding": ((0, 0),), "dilation": (3,), "groups": 1}  # fmt: skip
 
 
 def _weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -128,7 +140,7 @@ convolution: Op = declare(
 
 convolution_input: Op = declare(
     "convolution_input", _convolution_input,
-    lambda h, y, g, w, *, size, **p: convolution(h, w, **p),
+    lambda h, y, g, w, *, size, **p: _first(convolution(h, w, **p), g.shape[2:]),
     lambda h, y, g, w, *, size, **p: convolution_weight(h, g, kernel=w.shape[2:], **p),
     linear="each", analytic=True, samples=_input_samples,
     caption="the adjoint of x ↦ x ⋆ w: the transposed convolution",
@@ -137,7 +149,7 @@ convolution_input: Op = declare(
 convolution_weight: Op = declare(
     "convolution_weight", _convolution_weight,
     lambda u, y, x, g, *, kernel, **p: convolution_input(g, u, size=x.shape[2:], **p),
-    lambda u, y, x, g, *, kernel, **p: convolution(x, u, **p),
+    lambda u, y, x, g, *, kernel, **p: _first(convolution(x, u, **p), g.shape[2:]),
     linear="each", analytic=True, samples=_weight_samples, caption="the adjoint of w ↦ x ⋆ w",
 )  # fmt: skip
 
@@ -220,9 +232,9 @@ def _transposed(n: int) -> Any:
         if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
             raise ShapeError(lesson(name, f"x of shape {x.shape}, weight of shape {weight.shape}, groups={groups}",
                                     "weight (channels of x, out / groups, *kernel)"))  # fmt: skip
-        if any(e >= s for e, s in zip(extra, steps, strict=True)):
-            raise ArgumentError(lesson(name, f"output_padding={output_padding} with stride={stride}",
-                                       "output_padding smaller than the stride"))  # fmt: skip
+        if any(e >= max(s, d) for e, s, d in zip(extra, steps, holes, strict=True)):
+            raise ArgumentError(lesson(name, f"output_padding={output_padding} with stride={stride}, dilation="
+                                       f"{dilation}", "output_padding smaller than one of them"))  # fmt: skip
         size = tuple((m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, s, p, d, k, e in zip(
             x.shape[2:], steps, around, holes, weight.shape[2:], extra, strict=True))  # fmt: skip
         if min(size) < 1:
@@ -245,7 +257,7 @@ def _transposed(n: int) -> Any:
     stride, padding, dilation, groups
         Those of the convolution that this transposes.
     output_padding : int or tuple of int
-        How much longer the result is than it must be; smaller than `stride`.
+        How much longer the result is than it must be; smaller than `stride` or `dilation`.
 
     Returns
     -------

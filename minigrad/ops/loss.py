@@ -205,7 +205,7 @@ def _over(a: Any, p: Any) -> Any:
     return np.where(nothing, 0, a / np.where(nothing, 1, p))
 
 
-binary_cross_entropy = pointwise(
+_bce = pointwise(
     "binary_cross_entropy", lambda p, target, /: -_times_log(target, p) - _times_log(1 - target, 1 - p),
     lambda p, target: _over(1 - target, 1 - p) - _over(target, p), lambda p, target: np.log(1 - p) - np.log(p),
     domain=(_INSIDE, _INSIDE), singular=True,
@@ -277,8 +277,31 @@ def binary_cross_entropy_with_logits(
     return reduce_losses(losses if weight is None else losses * weight, reduction)
 
 
-binary_cross_entropy_with_logits.op = _bce_logits.op  # type: ignore[attr-defined]
-publish("binary_cross_entropy_with_logits", binary_cross_entropy_with_logits)
+def binary_cross_entropy(p: Any, target: Any, /, *, weight: Any = None, reduction: Reduction = "mean") -> Any:
+    """Cross entropy of the probability `p`; infinite where `p` excludes what `target` has.
+
+    From scores, `binary_cross_entropy_with_logits` is accurate where this overflows.
+    PyTorch cuts the logarithms at −100.
+
+    Parameters
+    ----------
+    p, target : Tensor or array_like
+        Probabilities.
+    weight : Tensor or array_like, optional
+        Times each loss.
+    reduction : {"mean", "sum", "none"}
+    """
+    if weight is None:
+        return _bce(p, target, reduction=reduction)
+    bad = refuse_reduction("binary_cross_entropy", reduction)
+    if bad is not None:
+        raise bad
+    return reduce_losses(_bce(p, target, reduction="none") * weight, reduction)
+
+
+for _loss, _op in ((binary_cross_entropy_with_logits, _bce_logits.op), (binary_cross_entropy, _bce.op)):
+    _loss.op = _op  # type: ignore[attr-defined]
+    publish(_op.name, _loss)
 
 
 def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float = 1e-8) -> Any:
@@ -296,7 +319,7 @@ def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float = 1e-8)
     if bad is not None:
         raise bad
     axis = axis % len(shape) - len(shape)
-    x1, x2 = (x if x.ndim >= -axis else x.reshape(*(1,) * (-axis - x.ndim), *x.shape) for x in (x1, x2))
+    x1, x2 = (x if x.ndim >= -axis and x.shape[axis] == shape[axis] else np.broadcast_to(x, shape) for x in (x1, x2))
     dtype = np.result_type(x1.dtype, x2.dtype)
     least = max(eps * eps, float(np.finfo(dtype).tiny) if dtype.kind == "f" else 0.0)
     norms = [sqrt(maximum(total(x * x, axis=axis), least)) for x in (x1, x2)]

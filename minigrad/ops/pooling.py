@@ -140,7 +140,7 @@ def _geometry(
     if x.ndim < n or x.ndim > n + 2:
         raise ShapeError(lesson(name, f"x of shape {x.shape}", f"(N, C, *size) with {n} axes of size"))
     kernel = sizes(name, "kernel_size", kernel_size, n)
-    steps = kernel if stride is None else sizes(name, "stride", stride, n)
+    steps = kernel if stride is None or stride == () else sizes(name, "stride", stride, n)
     holes = sizes(name, "dilation", dilation, n)
     around = pads(name, padding, kernel, steps, holes)
     if any(max(p) > k // 2 for p, k in zip(around, kernel, strict=True)):
@@ -207,8 +207,9 @@ def _avg_of(n: int) -> Any:
             counted = np.minimum(start + k, high) - np.maximum(start, low)
             count.append(tuple(counted.tolist()))
         if divisor_override is not None:
-            (divisor,) = sizes(name, "divisor_override", divisor_override, 1)
-            count = [tuple(divisor if a == 0 else 1 for _ in c) for a, c in enumerate(count)]
+            if not divisor_override:
+                raise ArgumentError(lesson(name, "divisor_override=0", "another integer"))
+            count = [tuple(divisor_override if a == 0 else 1 for _ in c) for a, c in enumerate(count)]
         return apply(avg_pool, (x,), {**params, "count": tuple(count)})
 
     pool.__doc__ = f"""The mean of each window of the last {n} axis/axes of `x`.
