@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..boundary import SCALARS
 from ..define import define
 from ..domain import Domain
 from ..errors import ArgumentError, ShapeError, lesson
@@ -77,7 +78,7 @@ def pointwise(
             bad = ArgumentError(lesson(name, ", ".join(f"{k}={v!r}" for k, v in given.items()), wrong))
         if bad is not None:
             raise bad
-        return reduce_losses(each(x, target, **given), reduction)
+        return reduce_losses(each(*_weak(x, target), **given), reduction)
 
     hints = {"reduction": Literal[reductions], **inspect.get_annotations(each, eval_str=True)}
     parameters = list(inspect.signature(each).parameters.values())
@@ -87,7 +88,8 @@ def pointwise(
 
     def rule(slope: Callable[..., Any]) -> Any:
         def pull(g: Any, y: Any, x: Any, target: Any, *, reduction: str = default, **given: Any) -> Any:
-            shape = np.broadcast_shapes(np.shape(x), np.shape(target))
+            x, target = _weak(x, target)
+            shape = np.broadcast_shapes(x.shape, target.shape)
             c = spread_loss(g, shape, reduction) * slope(x, target, **given)
             return c if np.shape(c) == shape else np.broadcast_to(c, shape)
 
@@ -104,6 +106,15 @@ def pointwise(
         yield (np.zeros((0, 3)), np.zeros((0, 3))), {"reduction": "sum"}
 
     return define(name, forward, rule(left), rule(right), broadcasts=True, samples=samples, **traits)
+
+
+def _weak(x: Any, target: Any) -> Any:
+    """A Python number takes the float dtype of the other operand."""
+    if type(x) in SCALARS:
+        x = np.asarray(x, target.dtype if getattr(target, "dtype", np.dtype(int)).kind == "f" else None)
+    if type(target) in SCALARS:
+        target = np.asarray(target, x.dtype if x.dtype.kind == "f" else None)
+    return x, target
 
 
 def _opposite(slope: Callable[..., Any]) -> Callable[..., Any]:
@@ -271,7 +282,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         losses = _bce_logits(x, target, reduction="none")
     else:
-        target = target if isinstance(target, Tensor) else tensor(target)
+        target = target if isinstance(target, (Tensor, int, float)) else tensor(target)
         losses = ((1 - target) * _bce_logits(x, 0.0, reduction="none")
                   + pos_weight * target * _bce_logits(x, 1.0, reduction="none"))  # fmt: skip
     return reduce_losses(losses if weight is None else losses * weight, reduction)

@@ -41,8 +41,6 @@ def _refuse_softmax(name: str) -> Any:
         x = np.asarray(inputs[0])
         if x.dtype.kind != "f":
             return DtypeError(lesson(name, f"dtype {x.dtype}", "a float dtype", "write x.astype(np.float64)"))
-        if not x.ndim:
-            return ShapeError(lesson(name, "a scalar", "an axis of scores"))
         bad = refuse_axis(name)(inputs, {"axis": params.get("axis", -1)})
         return bad if isinstance(bad, Exception) else None
 
