@@ -35,12 +35,18 @@ def _positions(y: Any, kernel: Sizes) -> Any:
     return y.reshape(*y.shape[:lead], *(1,) * n, *y.shape[lead:])
 
 
+_PAIRS = {"kernel": (2,), "stride": (1,), "padding": ((0, 0),), "dilation": (1,)}
+
+
 # --- the largest -------------------------------------------------------------------------
 
 
+def _lowest(dtype: Any) -> Any:
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else 0
+
+
 def _max_pool(x: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min if x.dtype.kind in "iu" else 0
-    view = slide(padded(x, padding, lowest), kernel, stride, dilation)
+    view = slide(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
     n = len(kernel)
     largest = view[at((0,) * n, n)].copy()
     for place in np.ndindex(kernel):
@@ -49,24 +55,41 @@ def _max_pool(x: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilatio
     return largest
 
 
-def _largest_in(x: Any, y: Any, **params: Any) -> Any:
-    """Which place in each window is the largest one, or a NaN; padding never is."""
-    inside: Any = True
-    if any(map(any, params["padding"])):
-        n = len(params["kernel"])
-        inside = windows.forward(np.ones(x.shape[x.ndim - n :], bool), **params)
-    seen = windows(x, **params)
-    return ((seen == _positions(y, params["kernel"])) | np.isnan(seen)) & inside
+def _largest_in(x: Any, y: Any, /, **params: Any) -> Any:
+    """Which places of each window hold its largest number, or a NaN; padding never does."""
+    kernel, n = params["kernel"], len(params["kernel"])
+    lowest = _lowest(x.dtype)
+    view = slide(padded(x, params["padding"], lowest), kernel, params["stride"], params["dilation"])
+    out = view == _positions(y, kernel)
+    if np.isnan(y).any():
+        out |= np.isnan(view)
+    if any(map(any, params["padding"])) and (y == lowest).any():
+        out &= windows.forward(np.ones(x.shape[x.ndim - n :], bool), **params)
+    return out
+
+
+def _ties(places: Any, /, *, n: int) -> Any:
+    """How many places each window has, as an integer: half floats cannot count far."""
+    kernel = places.shape[places.ndim - 2 * n : places.ndim - n]
+    total = np.zeros(places.shape[: places.ndim - 2 * n] + places.shape[places.ndim - n :], np.int64)
+    for place in np.ndindex(kernel):
+        total += places[at(place, n)]
+    return total
+
+
+largest_in = declare("largest_in", _largest_in, caption="where in each window the largest x stands",
+                     samples=lambda rng: iter([((np.arange(5.0), np.arange(1.0, 5)), _PAIRS)]))  # fmt: skip
+ties = declare("ties", _ties, caption="how many places each window has",
+               samples=lambda rng: iter([((rng.normal(size=(2, 3, 4)) > 0,), {"n": 1})]))  # fmt: skip
 
 
 def _max_pool_rule(g: Any, y: Any, x: Any, **params: Any) -> Any:
     """Largest values that tie share the cotangent of their window evenly."""
     kernel = params["kernel"]
-    where = _largest_in(x, y, **params)
-    lead = y.ndim - len(kernel)
-    ties = np.sum(where, axis=tuple(range(lead, lead + len(kernel))), keepdims=True)
-    shared = np.where(where, _positions(g, kernel) / ties.astype(g.dtype), 0)
-    return fold(shared, size=x.shape[lead:], **params)
+    n = len(kernel)
+    places = largest_in(x, y, **params)
+    each = _positions(g / ties(places, n=n).astype(g.dtype), kernel)
+    return fold(np.where(places, each, 0), size=x.shape[x.ndim - n :], **params)
 
 
 def _pool_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -75,8 +98,6 @@ def _pool_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield (rng.normal(size=(5,)),), GEOMETRIES[0][1]
     yield (np.zeros((0, 5)),), GEOMETRIES[0][1]
 
-
-_PAIRS = {"kernel": (2,), "stride": (1,), "padding": ((0, 0),), "dilation": (1,)}
 
 max_pool: Op = declare(
     "max_pool", _max_pool, _max_pool_rule, samples=_pool_samples,
