@@ -10,27 +10,64 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ShapeError, lesson
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 
 Array = np.ndarray[Any, Any]
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients together so that their joint 2-norm is at most `max_norm`.
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale all gradients together so that their joint norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    max_norm : float
+    norm_type : float
+        The p of the norm; ``math.inf`` for the largest magnitude.
 
     Returns
     -------
     float
         The norm before.  If it is not finite, the gradients stay as they are.
     """
-    with_grad = [p for p in parameters if p.grad is not None]
-    squares = [float(np.vdot(p.grad.data, p.grad.data)) for p in with_grad]  # type: ignore[union-attr]
-    total = math.sqrt(sum(squares))
+    _check("clip_grad_norm", "max_norm", max_norm)
+    if not norm_type > 0:
+        raise ArgumentError(lesson("clip_grad_norm", f"norm_type={norm_type!r}", "a positive number or math.inf"))
+    with_grad = [p for p in _listed(parameters) if p.grad is not None]
+    total = _norm([p.grad.data for p in with_grad], float(norm_type))  # type: ignore[union-attr]
     scale = max_norm / (total + 1e-6)
     if scale < 1 and np.isfinite(total):
         for p in with_grad:
             p.grad = p.grad.detach() * scale  # type: ignore[union-attr]
     return total
+
+
+def _listed(parameters: Iterable[Tensor]) -> Iterable[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else parameters
+
+
+def _norm(arrays: list[Array], p: float) -> float:
+    if p == 2:
+        return math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))
+    if p == math.inf:
+        return max((float(np.max(np.abs(a), initial=0)) for a in arrays), default=0.0)
+    return float(sum(float(np.sum(np.abs(a) ** p)) for a in arrays) ** (1 / p))
+
+
+def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
+    """Cut every number of every gradient to the range from −`clip_value` to `clip_value`."""
+    _check("clip_grad_value", "clip_value", clip_value)
+    for p in _listed(parameters):
+        if p.grad is not None:
+            p.grad = tensor(np.clip(p.grad.data, -clip_value, clip_value))
+
+
+def _check(where: str, name: str, value: Any, below: float = math.inf) -> None:
+    """Refuse what is no number from 0 to, not including, `below`."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (number and 0 <= value < below or number and value == math.inf and name == "max_norm"):
+        needed = "a finite number, at least 0" if below == math.inf else f"a number from 0 to, not including, {below:g}"
+        raise ArgumentError(lesson(where, f"{name}={value!r}", needed))
 
 
 class Optimizer:
@@ -42,10 +79,12 @@ class Optimizer:
         Leaves that require gradients.
     lr : float
         Learning rate; may be assigned between steps.
+    maximize : bool
+        Climb instead of descend.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
-        self.params = list(params)
+    def __init__(self, params: Iterable[Tensor], lr: float, maximize: bool = False) -> None:
+        self.params = list(_listed(params))
         if not self.params:
             raise ArgumentError(lesson(type(self).__name__, "no parameters", "an iterable of leaves",
                                        "write model.parameters()"))  # fmt: skip
@@ -55,9 +94,8 @@ class Optimizer:
                                            "leaves that require gradients", "write model.parameters()"))  # fmt: skip
         if len({id(p) for p in self.params}) < len(self.params):
             raise ArgumentError(lesson(type(self).__name__, "a parameter is given twice"))
-        if not (np.isfinite(lr) and lr >= 0):
-            raise ArgumentError(lesson(type(self).__name__, f"lr={lr}", "a finite number, at least 0"))
-        self.lr = lr
+        _check(type(self).__name__, "lr", lr)
+        self.lr, self.maximize = lr, maximize
         self.steps = [0] * len(self.params)  # a parameter without a gradient skips its step
         self.memory: dict[str, list[Array]] = {}
 
@@ -71,7 +109,7 @@ class Optimizer:
         for k, p in enumerate(self.params):
             if p.grad is not None:
                 self.steps[k] += 1
-                p.data = self._updated(k, p.data, p.grad.data)
+                p.data = self._updated(k, p.data, -p.grad.data if self.maximize else p.grad.data)
 
     def _updated(self, k: int, w: Array, g: Array) -> Array:
         raise NotImplementedError
@@ -100,8 +138,11 @@ class SGD(Optimizer):
     """``w ← w − lr · v``, ``v ← momentum · v + g``; Nesterov's look-ahead on request."""
 
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.0,
-                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:  # fmt: skip
-        super().__init__(params, lr)
+                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, *,
+                 maximize: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr, maximize)
+        _check("SGD", "momentum", momentum)
+        _check("SGD", "weight_decay", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ArgumentError(lesson("SGD", "nesterov=True", "momentum > 0 and dampening = 0"))
         self.momentum, self.dampening = momentum, dampening
@@ -119,15 +160,23 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015: steps scaled by running moments of the gradient."""
+    """Kingma & Ba 2015: steps scaled by running moments of the gradient; with `amsgrad` by the
+    largest second moment so far (Reddi et al. 2018)."""
 
     decoupled = False
 
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.0) -> None:  # fmt: skip
-        super().__init__(params, lr)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+                 weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr, maximize)
+        name = type(self).__name__
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ArgumentError(lesson(name, f"betas={betas!r}", "two numbers"))
+        for k, beta in enumerate(betas):
+            _check(name, f"betas[{k}]", beta, 1.0)
+        _check(name, "eps", eps)
+        _check(name, "weight_decay", weight_decay)
+        self.betas, self.eps, self.weight_decay, self.amsgrad = betas, eps, weight_decay, amsgrad
 
     def _updated(self, k: int, w: Array, g: Array) -> Array:
         if self.weight_decay:
@@ -141,6 +190,9 @@ class Adam(Optimizer):
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * (g * g)
+        if self.amsgrad:  # the largest second moment so far
+            largest = self._remembered("largest", k)
+            v = np.maximum(largest, v, out=largest)
         root = np.sqrt(v)
         root /= (1 - b2**self.steps[k]) ** 0.5
         root += self.eps
@@ -155,5 +207,5 @@ class AdamW(Adam):
 
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.01) -> None:  # fmt: skip
-        super().__init__(params, lr, betas, eps, weight_decay)
+                 weight_decay: float = 0.01, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -154,6 +154,10 @@ OPTIMISERS = [
     ("Adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.02}),
     ("AdamW", {"lr": 0.02, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+    ("Adam", {"lr": 0.02, "amsgrad": True, "betas": (0.5, 0.9)}),
+    ("Adam", {"lr": 0.02, "maximize": True, "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.02, "amsgrad": True, "maximize": True, "betas": (0.5, 0.6)}),
 ]
 
 

@@ -1,0 +1,278 @@
+"""Convolution: three bilinear stages, each the adjoint of the other two.
+
+With ⟨g, x ⋆ w⟩ written as one trilinear form of the input x, the weight w and the cotangent
+g, `convolution`, `convolution_input` and `convolution_weight` are its three partial
+derivatives; so the rules of each are the other two, and every order of derivative is exact.
+
+The forward pass lays the windows out as a matrix and multiplies.  The windows are made
+anew in the reverse pass: they are kernel-size times as large as the input, too much to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError, lesson
+from ..op import Op, Sample, declare, publish
+from ..tensor import Tensor, apply, tensor
+from ._windows import (
+    GEOMETRIES,
+    Padding,
+    Pads,
+    Size,
+    Sizes,
+    _fold,
+    padded,
+    pads,
+    refuse_windows,
+    sizes,
+    slide,
+)
+
+
+def _columns(
+    x: Any, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int, count: Sizes | None = None
+) -> Any:
+    """The windows of `x` as (samples, groups, numbers in a window, *positions); the first `count`."""
+    view = slide(padded(x, padding), kernel, stride, dilation)
+    if count is not None:
+        view = _first(view, count)
+    rows = x.shape[1] // groups * prod(kernel)
+    return view.reshape(x.shape[0], groups, rows, *view.shape[view.ndim - len(kernel) :])
+
+
+def _first(y: Any, count: Sizes) -> Any:
+    """As many positions as there were: a transposed convolution may be longer than it must."""
+    n = len(count)
+    return y if y.shape[y.ndim - n :] == count else y[(..., *(slice(c) for c in count))]
+
+
+def _convolution(x: Any, w: Any, /, *, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
+    _check(x.shape, w.shape, groups)
+    columns = _columns(x, w.shape[2:], stride, padding, dilation, groups)
+    n, _, rows, *count = columns.shape
+    y = w.reshape(groups, w.shape[0] // groups, rows) @ columns.reshape(n, groups, rows, prod(count))
+    return y.reshape(n, w.shape[0], *count)
+
+
+def _convolution_input(
+    g: Any, w: Any, /, *, size: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int
+) -> Any:
+    out, channels, *kernel = w.shape
+    count = g.shape[2:]
+    rows = channels * prod(kernel)
+    columns = (w.reshape(groups, out // groups, rows).mT
+               @ g.reshape(g.shape[0], groups, out // groups, prod(count)))  # fmt: skip
+    return _fold(columns.reshape(g.shape[0], groups * channels, *kernel, *count), size=size,
+                 kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation)  # fmt: skip
+
+
+def _convolution_weight(
+    x: Any, g: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int
+) -> Any:
+    columns = _columns(x, kernel, stride, padding, dilation, groups, g.shape[2:])
+    n, out, *count = g.shape
+    rows, positions = columns.shape[2], prod(count)
+    columns = columns.reshape(n, groups, rows, positions)
+    g = g.reshape(n, groups, out // groups, positions)
+    if out // groups <= positions:  # one product a sample; these take no more memory than `columns`
+        w = np.add.reduce(g @ columns.mT, axis=0)
+    else:  # one product over all samples, for which both are copied
+        w = (g.transpose(1, 2, 0, 3).reshape(groups, out // groups, n * positions)
+             @ columns.transpose(1, 0, 3, 2).reshape(groups, n * positions, rows))  # fmt: skip
+    return w.reshape(out, x.shape[1] // groups, *kernel)
+
+
+def _check(x: Sizes, w: Sizes, groups: int, name: str = "convolution") -> None:
+    if len(x) != len(w) or len(x) < 3:
+        raise ShapeError(lesson(name, f"x of shape {x} and weight of shape {w}",
+                                "x (samples, channels, *size), weight (out, channels / groups, *kernel)"))  # fmt: skip
+    if x[1] != w[1] * groups:
+        raise ShapeError(lesson(name, f"x of shape {x} has {x[1]} channels, weight of shape {w} with groups="
+                                f"{groups} takes {w[1] * groups}", "weight (out, channels / groups, *kernel)"))  # fmt: skip
+    if w[0] % groups:
+        raise ShapeError(lesson(name, f"weight of shape {w} gives {w[0]} channels in {groups} groups",
+                                "a multiple of groups"))  # fmt: skip
+
+
+def _refuse(inputs: Any, params: dict[str, Any]) -> Exception | None:
+    x, w = map(np.shape, inputs)
+    return refuse_windows("convolution", x[2:], w[2:], params["padding"], params["dilation"])
+
+
+def _samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for size, params in GEOMETRIES:
+        rest = {k: v for k, v in params.items() if k != "kernel"}
+        for n, channels, out, groups in ((2, 2, 3, 1), (1, 2, 4, 2)):
+            x, w = (n, channels, *size), (out, channels // groups, *params["kernel"])
+            yield (rng.normal(size=x), rng.normal(size=w)), {**rest, "groups": groups}
+    yield (rng.normal(size=(2, 1, 2)), rng.normal(size=(5, 1, 2))), {
+        "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}  # fmt: skip
+    yield (np.zeros((0, 1, 2)), rng.normal(size=(2, 1, 1))), {
+        "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}  # fmt: skip
+
+
+def _input_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for (x, w), params in _samples(rng):
+        g = rng.normal(size=_convolution(x, w, **params).shape)
+        yield (g, w), {"size": x.shape[2:], **params}
+    yield (rng.normal(size=(1, 2, 3)), rng.normal(size=(2, 1, 2))), {  # two longer than it must be
+        "size": (8,), "stride": (1,), "padding": ((0, 0),), "dilation": (3,), "groups": 1}  # fmt: skip
+
+
+def _weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for (x, w), params in _samples(rng):
+        g = rng.normal(size=_convolution(x, w, **params).shape)
+        yield (x, g), {"kernel": w.shape[2:], **params}
+
+
+convolution: Op = declare(
+    "convolution", _convolution,
+    lambda g, y, x, w, **p: convolution_input(g, w, size=x.shape[2:], **p),
+    lambda g, y, x, w, **p: convolution_weight(x, g, kernel=w.shape[2:], **p),
+    linear="each", analytic=True, samples=_samples, complain=_refuse,
+    caption="x ⋆ w: the product of w with every window of x",
+)  # fmt: skip
+
+convolution_input: Op = declare(
+    "convolution_input", _convolution_input,
+    lambda h, y, g, w, *, size, **p: _first(convolution(h, w, **p), g.shape[2:]),
+    lambda h, y, g, w, *, size, **p: convolution_weight(h, g, kernel=w.shape[2:], **p),
+    linear="each", analytic=True, samples=_input_samples,
+    caption="the adjoint of x ↦ x ⋆ w: the transposed convolution",
+)  # fmt: skip
+
+convolution_weight: Op = declare(
+    "convolution_weight", _convolution_weight,
+    lambda u, y, x, g, *, kernel, **p: convolution_input(g, u, size=x.shape[2:], **p),
+    lambda u, y, x, g, *, kernel, **p: _first(convolution(x, u, **p), g.shape[2:]),
+    linear="each", analytic=True, samples=_weight_samples, caption="the adjoint of w ↦ x ⋆ w",
+)  # fmt: skip
+
+
+# --- the public functions ----------------------------------------------------------------
+
+
+def _operands(name: str, n: int, x: Any, weight: Any) -> tuple[Any, Any, bool]:
+    """Tensors, `x` with an axis of samples, and whether that was added."""
+    x = x if isinstance(x, Tensor) else tensor(x)
+    weight = weight if isinstance(weight, Tensor) else tensor(weight)
+    if weight.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
+        size, kernel = ("L", "K") if n == 1 else ("D, H, W"[-3 * n + 2:], "kD, kH, kW"[-4 * n + 2:])
+        raise ShapeError(lesson(name, f"x of shape {x.shape} and weight of shape {weight.shape}",
+                                f"x (N, C, {size}) or (C, {size}), weight of {n + 2} axes that end in ({kernel})"))  # fmt: skip
+    alone = x.ndim == n + 1
+    return (x[None] if alone else x), weight, alone
+
+
+def _finish(name: str, y: Any, bias: Any, n: int, alone: bool) -> Any:
+    if bias is not None:
+        bias = bias if isinstance(bias, Tensor) else tensor(bias)
+        if bias.shape != (y.shape[1],):
+            raise ShapeError(lesson(name, f"bias of shape {bias.shape}", f"({y.shape[1]},), one for each channel"))
+        y = y + bias.reshape(-1, *(1,) * n)
+    return y[0] if alone else y
+
+
+def _forward(n: int) -> Any:
+    name = f"conv{n}d"
+
+    def conv(x: Any, weight: Any, /, bias: Any = None, *, stride: Size = 1, padding: Padding = 0,
+             dilation: Size = 1, groups: int = 1) -> Any:  # fmt: skip
+        x, weight, alone = _operands(name, n, x, weight)
+        steps, holes = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
+        (groups,) = sizes(name, "groups", groups, 1)
+        around = pads(name, padding, weight.shape[2:], steps, holes)
+        _check(x.shape, weight.shape, groups, name)
+        bad = refuse_windows(name, x.shape[2:], weight.shape[2:], around, holes)
+        if bad is not None:
+            raise bad
+        y = apply(convolution, (x, weight), {"stride": steps, "padding": around, "dilation": holes,
+                                             "groups": groups})  # fmt: skip
+        return _finish(name, y, bias, n, alone)
+
+    conv.__doc__ = f"""The product of `weight` with every window of `x`, over {n} axis/axes: PyTorch's layer.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        (N, C, *size), or (C, *size) for one sample.
+    weight : Tensor or array_like
+        (out, C / groups, *kernel).
+    bias : Tensor or array_like, optional
+        (out,).
+    stride, dilation : int or tuple of int
+    padding : int, tuple, 'same' or 'valid'
+        Zeros put on both sides of each axis; pairs (before, after) too.  'same' keeps the
+        size, with the odd zero at the end.
+    groups : int
+        Channels are cut into so many parts that do not see each other.
+
+    Returns
+    -------
+    Tensor
+        (N, out, *positions).
+    """
+    return conv
+
+
+def _transposed(n: int) -> Any:
+    name = f"conv_transpose{n}d"
+
+    def conv_transpose(x: Any, weight: Any, /, bias: Any = None, *, stride: Size = 1, padding: Size = 0,
+                       output_padding: Size = 0, groups: int = 1, dilation: Size = 1) -> Any:  # fmt: skip
+        x, weight, alone = _operands(name, n, x, weight)
+        steps, holes = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
+        around, extra = sizes(name, "padding", padding, n, 0), sizes(name, "output_padding", output_padding, n, 0)
+        (groups,) = sizes(name, "groups", groups, 1)
+        if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+            raise ShapeError(lesson(name, f"x of shape {x.shape}, weight of shape {weight.shape}, groups={groups}",
+                                    "weight (channels of x, out / groups, *kernel)"))  # fmt: skip
+        if any(e >= max(s, d) for e, s, d in zip(extra, steps, holes, strict=True)):
+            raise ArgumentError(lesson(name, f"output_padding={output_padding} with stride={stride}, dilation="
+                                       f"{dilation}", "output_padding smaller than one of them"))  # fmt: skip
+        size = tuple((m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, s, p, d, k, e in zip(
+            x.shape[2:], steps, around, holes, weight.shape[2:], extra, strict=True))  # fmt: skip
+        if min(size) < 1:
+            raise ShapeError(lesson(name, f"the result would have size {size}", "less padding"))
+        y = apply(convolution_input, (x, weight), {
+            "size": size, "stride": steps, "padding": tuple((p, p) for p in around), "dilation": holes,
+            "groups": groups})  # fmt: skip
+        return _finish(name, y, bias, n, alone)
+
+    conv_transpose.__doc__ = f"""The adjoint of `conv{n}d` in its input: PyTorch's layer.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        (N, C, *size), or (C, *size) for one sample.
+    weight : Tensor or array_like
+        (C, out / groups, *kernel).
+    bias : Tensor or array_like, optional
+        (out,).
+    stride, padding, dilation, groups
+        Those of the convolution that this transposes.
+    output_padding : int or tuple of int
+        How much longer the result is than it must be; smaller than `stride` or `dilation`.
+
+    Returns
+    -------
+    Tensor
+        (N, out, *size); size is (size − 1) · stride − 2 padding + dilation · (kernel − 1) +
+        output_padding + 1.
+    """
+    return conv_transpose
+
+
+def _published(name: str, function: Any) -> Any:
+    function.__name__ = function.__qualname__ = name
+    return publish(name, function)
+
+
+conv1d, conv2d, conv3d = (_published(f"conv{n}d", _forward(n)) for n in (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (
+    _published(f"conv_transpose{n}d", _transposed(n)) for n in (1, 2, 3))  # fmt: skip
