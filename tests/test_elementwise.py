@@ -161,7 +161,7 @@ ORACLES = {
     "log_ndtr": (lambda x: mp.log(mp.ncdf(x)), POINTS), "gammaln": (mp.loggamma, RIGHT),
     "digamma": (mp.digamma, RIGHT),
 }  # fmt: skip
-ULPS = {"asin": 40, "acos": 40, "atanh": 30, "tanh": 40, "mish": 100, "ndtr": 24, "gelu": 24, "log_ndtr": 1e5,
+ULPS = {"asin": 40, "acos": 40, "atanh": 30, "tanh": 40, "mish": 100, "ndtr": 24, "gelu": 24, "log_ndtr": 20000,
         "tanhshrink": 40, "silu": 24, "log1p": 24, "ndtri": 60, "erfinv": 40, "sinc": 200, "logit": 24, "acosh": 40}  # fmt: skip
 
 
@@ -183,6 +183,15 @@ def test_derivatives_to_order_four(name):
             scale = abs(want[order]) if abs(want[order]) > 1e-20 else mp.mpf(1)
             error = abs(got - want[order]) / scale / mp.mpf(2) ** -52
             assert error <= ULPS.get(name, 16), f"{name} order {order} at {x}: {got} is off by {float(error):.0f} ulp"
+
+
+@pytest.mark.parametrize("name", ["asin", "acos", "atanh"])
+def test_slopes_beside_a_pole(name):
+    for x in (1 - 2.0**-30, -1 + 2.0**-40):
+        with mp.workdps(40):
+            square = 1 - mp.mpf(x) ** 2
+        want = 1 / (square if name == "atanh" else mp.sqrt(square)) * (-1 if name == "acos" else 1)
+        assert abs(mg.grad(getattr(mg, name))(x).item() / want - 1) < 4 * 2.0**-52
 
 
 def test_every_smooth_function_has_an_oracle():
