@@ -13,11 +13,10 @@ from typing import Any
 PREFIXES = ("", "nn.functional.", "linalg.", "special.", "fft.")
 
 TORCH: dict[str, tuple[str, ...]] = {
-    # our name -> PyTorch's names below `torch`; "op.variant" is one of its test's variants
-    "all": ("all",),
-    "average_pool1d": ("nn.functional.avg_pool1d",),
-    "average_pool2d": ("nn.functional.avg_pool2d",),
-    "average_pool3d": ("nn.functional.avg_pool3d",),
+    # our name -> PyTorch's names below `torch`; "op.variant" is one variant of an op in its
+    # tests, "op." the one without a name
+    "around": ("round.decimals_3", "round.decimals_neg_3"),
+    "array_split": ("tensor_split",),
     "bitwise_invert": ("bitwise_not",),
     "broadcast_arrays": ("broadcast_tensors",),
     "broadcast_to": ("broadcast_to", "expand"),
@@ -33,41 +32,48 @@ TORCH: dict[str, tuple[str, ...]] = {
     "equal": ("eq",),
     "expand_dims": ("unsqueeze",),
     "gammaln": ("lgamma",),
+    "linalg.cross": ("linalg.cross", "cross"),
     "linalg.diagonal": ("linalg.diagonal",),
-    "linalg.matmul": ("matmul", "mm", "bmm", "mv"),
-    "linalg.norm": ("linalg.norm", "norm"),
-    "linalg.solve": ("linalg.solve",),
-    "linalg.trace": ("trace",),
-    "matmul": ("matmul", "mm", "bmm", "mv"),
+    "linalg.eigh": ("linalg.eigh",),
+    "linalg.matmul": ("matmul", "mm", "bmm.", "mv"),
+    "linalg.matrix_rank": ("linalg.matrix_rank.",),
+    "linalg.matrix_transpose": ("mT",),
+    "linalg.norm": ("linalg.norm", "norm.", "norm.fro", "norm.inf"),
+    "linalg.pinv": ("linalg.pinv.", "linalg.pinv.singular"),
+    "linalg.qr": ("linalg.qr",),
+    "linalg.svd": ("linalg.svd",),
+    "linspace": ("linspace.",),
+    "matmul": ("matmul", "mm", "bmm.", "mv"),
     "matrix_transpose": ("mT",),
     "max": ("amax", "max.reduction_no_dim", "max.reduction_with_dim"),
     "maximum": ("maximum", "max.binary"),
     "min": ("amin", "min.reduction_no_dim", "min.reduction_with_dim"),
     "minimum": ("minimum", "min.binary"),
-    "norm": ("linalg.norm", "norm"),
-    "pad": ("nn.functional.pad",),
+    "pad": ("constant_pad_nd", *(f"nn.functional.pad.{mode}" for mode in
+            ("constant", "reflect", "replicate", "circular"))),
     "permute_dims": ("permute",),
-    "polygamma": ("polygamma",),
-    "real": ("real",),
+    "ravel": ("ravel", "flatten"),
     "repeat": ("repeat_interleave",),
     "reshape": ("reshape", "view"),
-    "scatter_add": ("scatter_add",),
+    "round": ("round.", "round.decimals_0"),
     "softmax": ("softmax",),
-    "split": ("tensor_split", "split"),
+    "split": ("split", "tensor_split"),
     "squared_error": ("nn.functional.mse_loss",),
-    "swish": ("nn.functional.silu",),
     "swapaxes": ("transpose",),
     "take": ("index_select", "take"),
     "take_along_axis": ("take_along_dim", "gather"),
     "tile": ("tile", "repeat"),
     "top_k": ("topk",),
+    "trapezoid": ("trapezoid", "trapz"),
     "unstack": ("unbind",),
-    # the same name, another function
-    "block": (),
+    # the same name, another function, or one whose result is left open
+    "empty": (),
+    "empty_like": (),
     "median": (),  # the mean of the middle two; PyTorch takes the lower one
+    "select": (),  # among arrays, by conditions; PyTorch takes one index
     "tensor": (),
     "transpose": (),  # any order of the axes; PyTorch swaps two
-}
+}  # fmt: skip
 
 
 def short(name: str) -> str:
