@@ -19,6 +19,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -100,7 +101,7 @@ def environment(*packages: str) -> dict[str, Any]:
     """Versions and threads, read back from the libraries rather than from what was asked."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in ("numpy", *packages):
-        found[package] = getattr(_imported(package), "__version__", "not available")
+        found[package] = "not available" if _imported(package) is None else version(package)
     if (threadpoolctl := _imported("threadpoolctl")) is not None:
         for pool in threadpoolctl.threadpool_info():
             found[f"threads of {pool.get('prefix', pool['user_api'])}"] = pool["num_threads"]
@@ -118,12 +119,17 @@ def _imported(package: str) -> Any:
         return None
 
 
-def options(argv: Sequence[str], description: str) -> argparse.Namespace:
+def parser(description: str, rounds: int = 25) -> argparse.ArgumentParser:
     """The command line that all benchmarks share."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
-    parser.add_argument("--rounds", type=int, default=25, help="rounds per comparison")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results here")
-    return parser.parse_args(argv)
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
+    made.add_argument("--rounds", type=int, default=rounds, help="rounds per comparison")
+    made.add_argument("--json", type=Path, metavar="PATH", help="also write the results here")
+    return made
+
+
+def options(argv: Sequence[str], description: str) -> argparse.Namespace:
+    """What was asked on that command line."""
+    return parser(description).parse_args(argv)
 
 
 def report(

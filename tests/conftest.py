@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -42,3 +43,23 @@ def python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the comparison with PyTorch's samples came to (`test_torch_opinfo.py`)."""
+    found = [dict(report.user_properties)["opinfo"]
+             for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())
+             if report.when == "call" and "opinfo" in dict(report.user_properties)]  # fmt: skip
+    if not found:
+        return
+    why: Counter[str] = Counter()
+    for op in found:
+        why.update(op["skipped"])
+    terminalreporter.section("PyTorch's own samples")
+    terminalreporter.write_line(
+        f"{len({op['ours'] for op in found})} functions matched with {len(found)} of PyTorch's ops: "
+        f"{sum(op['compared'] for op in found)} samples compared, "
+        f"{sum(op['failed'] for op in found)} failed, {why.total()} skipped"
+    )
+    for reason, count in why.most_common():
+        terminalreporter.write_line(f"{count:6} skipped: {reason}")
