@@ -80,8 +80,7 @@ def tangent(op: Op, moves: list[Any], y: Any, values: Any, params: dict[str, Any
 
 def moves_with(op: Op, i: int, x: Any) -> bool:
     """Whether input `i` is one of those that the op is differentiated by."""
-    rule = op.rules[0 if op.variadic else i]
-    return rule is not None and (type(x) in SCALARS or x.dtype.kind == "f")
+    return op.passes(i) and (type(x) in SCALARS or x.dtype.kind == "f")
 
 
 def _or_zeros(t: Any, x: Any) -> Any:
@@ -99,7 +98,7 @@ def _sum(parts: list[Any]) -> Any:
 
 def _diagonal(op: Op, i: int, t: Any, y: Any, values: Any, params: dict[str, Any]) -> Any:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        c = op.rules[0 if op.variadic else i](t, y, *((i,) if op.variadic else ()), *values, **params)  # type: ignore[misc]
+        c = op.cotangent(i, t, y, values, params)
         return zero_law(c, t) if op.singular else c
 
 
@@ -114,8 +113,7 @@ def _by_rules(op: Op, parts: list[Any], y: Any, values: Any, params: dict[str, A
         outs = y if lift else tuple(map(constant, y)) if several else constant(y)
         cotangents, seeds = [], []
         for i, t in parts:
-            rule: Any = op.rules[0 if op.variadic else i]
-            c = rule(tuple(gs) if several else gs[0], outs, *((i,) if op.variadic else ()), *inputs, **params)
+            c = op.cotangent(i, tuple(gs) if several else gs[0], outs, inputs, params)
             if isinstance(c, Tensor) and c.requires_grad:
                 cotangents.append(c)
                 t = t if c.dtype == t.dtype else cast(t, dtype=c.dtype)

@@ -142,6 +142,17 @@ class Op:
                     return ask(self, inputs, params)
         return self.forward(*inputs, **params)
 
+    def cotangent(self, i: int, g: Any, y: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """What the rule for input `i` gives, whatever form it is written in."""
+        if not self.variadic:
+            return self.rules[i](g, y, *inputs, **params)  # type: ignore[misc]
+        c = self.rules[0](g, y, i, *inputs, **params)  # type: ignore[misc]
+        return c[i] if type(c) is tuple else c
+
+    def passes(self, i: int) -> bool:
+        """Whether anything flows to input `i`."""
+        return bool(self.rules) and self.rules[0 if self.variadic else i] is not None
+
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 

@@ -62,7 +62,6 @@ class _Segment:
         with drawing() as self.generators:
             self.first, start = self._run()
         self.boundary = _boundary(self._live(self.first), start)
-        self.pulled: tuple[Any, dict[Node, Any]] = (None, {})
 
     def output(self) -> Any:
         """What `f` returned, with this segment in place of its graph."""
@@ -95,15 +94,12 @@ class _Segment:
                 "call backward before a parameter is updated"))  # fmt: skip
         return live, start
 
-    def cotangent(self, g: Any, i: int) -> Any:
-        """That of input `i`; the segment is run once for all inputs of a pass."""
-        if self.pulled[0] is not g:
-            live, start = self.again()
-            found = pull(live, list(g), wanted=set(self.boundary), since=start,
-                         record=any(isinstance(part, Tensor) for part in g))  # fmt: skip
-            self.pulled = g, {node: c for node, (c, _) in found.items()}
-        node = self.boundary[i]
-        return self.pulled[1].pop(node) if node in self.pulled[1] else np.zeros_like(node.value)
+    def cotangents(self, g: Any) -> tuple[Any, ...]:
+        """One for each input, from one new run."""
+        live, start = self.again()
+        found = pull(live, list(g), wanted=set(self.boundary), since=start,
+                     record=any(isinstance(part, Tensor) for part in g))  # fmt: skip
+        return tuple(found[node][0] if node in found else np.zeros_like(node.value) for node in self.boundary)
 
     def _run(self) -> tuple[Any, int]:
         start = next_serial()
@@ -129,6 +125,6 @@ def _forward(*xs: Any, segment: _Segment) -> Any:
 
 
 recomputed = declare(
-    "recomputed", _forward, lambda g, y, i, *xs, segment: segment.cotangent(g, i),
+    "recomputed", _forward, lambda g, y, i, *xs, segment: segment.cotangents(g),
     variadic=True, samples=lambda rng: iter(()), caption="the outputs of a function, computed twice",
 )  # fmt: skip

@@ -27,7 +27,7 @@ def namespace() -> str:
     import minigrad
 
     exported: list[str] = vars(minigrad)["__all__"]
-    lines = [HEAD, "import builtins\n", "from types import ModuleType\n", "from typing import Any, Literal\n\n"]
+    lines = [HEAD, "import builtins\n", "from types import ModuleType\n", "from typing import Any, Literal, Union\n\n"]
     lines += [f"from .array_api import {name} as {name}\n" for name in array_api.__all__]
     for name in exported:
         if name in array_api.__all__:
@@ -46,7 +46,7 @@ def namespace() -> str:
 
 def methods() -> str:
     """The text of ``_methods.pyi``."""
-    lines = [HEAD, "from collections.abc import Iterator\n", "from typing import Any, Literal\n\n",
+    lines = [HEAD, "from collections.abc import Iterator\n", "from typing import Any, Literal, Union\n\n",
              "from .tensor import Tensor\n\n", "class Methods:\n"]  # fmt: skip
     for name in _attach.OPERATORS:
         lines.append(f"    def __{name}__(self, other: Any, /) -> Tensor: ...\n")

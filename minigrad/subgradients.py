@@ -44,6 +44,7 @@ class Spelling(NamedTuple):
 SPELLINGS = (
     Spelling("mg.relu(x)", 0.0, 0.0),
     Spelling("mg.maximum(x, 0)", 0.0, 0.0),
+    Spelling("mg.clip(x, 0, None)", 0.0, 0.0),
     Spelling("mg.where(x > 0, x, 0)", 0.0, 0.0),
     Spelling("mg.maximum(0, x)", 0.0, 1.0, why="the last operand is x here"),
     Spelling("mg.where(x < 0, 0, x)", 0.0, 1.0, why="the condition chooses x at 0"),

@@ -700,7 +700,7 @@ Where x₁ = x₂, a cotangent of 1 gives 0, 1."""
     assert "axis : int or tuple of int, optional\n    The axis" in mg.sum.__doc__
     assert "keepdims : bool, default: False" in mg.sum.__doc__
     assert "shape : int or tuple of int\n" in mg.reshape.__doc__
-    assert "reduction : {'none', 'sum', 'mean'}, default: 'mean'" in mg.cross_entropy.__doc__
+    assert "approximate : {'none', 'tanh'}, default: 'none'" in mg.gelu.__doc__
     assert "indices : Tensor or array_like\n    A constant: no gradient flows here." in mg.take.__doc__
     assert "It carries no gradient." in mg.isnan.__doc__
 

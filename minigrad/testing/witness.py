@@ -138,7 +138,7 @@ class Witness:
                 self._pass_pick(node, table, moving)
                 continue
             for i, parent in enumerate(node.inputs):
-                if parent is not None and parent.requires_grad and self.rule(node, i) is not None:
+                if parent is not None and parent.requires_grad and node.op.passes(i):
                     c, dc = self._contribution(node, i, table[node], moving.get(node), dots)
                     _add(table, parent, _unbroadcast(c, self.values[parent]))
                     if dc is not None:
@@ -152,12 +152,6 @@ class Witness:
             if node in each:
                 slots = each.setdefault(parent, [np.zeros_like(v) for v in self.values[parent]])
                 slots[k] = slots[k] + each[node]
-
-    @staticmethod
-    def rule(node: Node, i: int) -> Any:
-        """The rule of a stage for input `i`, or None."""
-        op = node.op
-        return None if op is None or not op.rules else op.rules[0 if op.variadic else i]
 
     def contribution(self, node: Node, i: int, g: Any) -> Any:
         """The cotangent that a stage sends to input `i`, in the shape of that input."""
@@ -177,9 +171,8 @@ class Witness:
         def rule(*arrays: Any, **params: Any) -> Any:
             gs, ys, xs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
             lead = (tuple(gs), tuple(ys)) if several else (gs[0], ys[0])
-            call: Any = self.rule(node, i)
             with np.errstate(all="ignore"):
-                c = call(*lead, *((i,) if op.variadic else ()), *xs, **params)
+                c = op.cotangent(i, lead[0], lead[1], xs, params)
             if op.singular:
                 c = np.where(~np.isfinite(c) & (lead[0] == 0), 0, c)
             return c
