@@ -29,6 +29,8 @@ def _no_silent_floating_point_errors():
 @pytest.mark.parametrize("claim", checks.CLAIMS, ids=lambda f: f.__name__.removeprefix("check_"))
 @every_op
 def test_claim(op, claim):
+    if op.name == "linalg.cofactor" and claim is checks.check_tangent:
+        pytest.skip("its differences lose too many digits; tested in exact integers (test_linalg.py)")
     claim(op)
 
 
