@@ -182,6 +182,7 @@ class Witness:
             call: Any = self.rule(node, i)
             with np.errstate(all="ignore"):
                 c = call(*lead, *((i,) if op.variadic else ()), *xs, **params)
+            c = c[i] if type(c) is tuple else c  # a variadic rule may serve all inputs at once
             if op.singular:
                 c = np.where(~np.isfinite(c) & (lead[0] == 0), 0, c)
             return c
