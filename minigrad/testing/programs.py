@@ -213,13 +213,16 @@ def _origin(op: Op) -> str:
 # --- is a stage smooth here? ----------------------------------------------------------------
 
 
-def attempt(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+def attempt(
+    op: Op, inputs: Sequence[Any], params: dict[str, Any], *, bounded: bool = True
+) -> Any:
     """What a stage gives, or None where it refuses its inputs or they lie outside of its
-    domain, at a kink or where derivatives are large."""
+    domain, at a kink or where derivatives are large; with `bounded`, also where the output is
+    large or empty."""
     try:
         with np.errstate(all="ignore"):
             y = _run(op, inputs, params)
-            return y if _sane(op, tupled(y)) and _smooth(op, inputs, params, tupled(y)) else None
+            return y if _sane(op, tupled(y), bounded) and _smooth(op, inputs, params, tupled(y)) else None
     except Exception:  # whatever an op says of inputs that are not for it
         return None
 
@@ -229,14 +232,16 @@ def _run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     return tuple(map(np.asarray, y)) if isinstance(y, tuple) else np.asarray(y)
 
 
-def _sane(op: Op, outputs: tuple[Any, ...]) -> bool:
+def _sane(op: Op, outputs: tuple[Any, ...], bounded: bool) -> bool:
     kinds = {y.dtype.kind for y in outputs}
     if not (("f" in kinds) if op.differentiable else kinds == {"b"}):
         return False
-    return all(
-        0 < y.size <= ELEMENTS
-        and (y.dtype.kind != "f" or (y.dtype == np.float64 and np.max(np.abs(y)) <= LARGEST))
-        for y in outputs
+    floats = [y for y in outputs if y.dtype.kind == "f"]
+    if any(y.dtype != np.float64 or not np.all(np.isfinite(y)) for y in floats):
+        return False
+    return not bounded or (
+        all(0 < y.size <= ELEMENTS for y in outputs)
+        and all(np.max(np.abs(y)) <= LARGEST for y in floats)
     )
 
 
@@ -313,18 +318,18 @@ def build(choices: Choices, *, ops: Iterable[Op | str] | None = None, stages: in
 
 
 @lru_cache(maxsize=1 << 15)
-def _pool(op: Op, seed: int) -> tuple[Sample, ...]:
+def pool(op: Op, seed: int) -> tuple[Sample, ...]:
     """Samples of an op in double precision, short to write down."""
     found = []
     for inputs, params in draw_samples(op, np.random.default_rng(seed)):
-        kept = tuple(map(_short, inputs))
+        kept = tuple(map(short, inputs))
         if all(np.asarray(x).dtype.kind in "biu" or np.asarray(x).dtype == np.float64 for x in kept) \
                 and all(np.size(x) for x in kept):  # fmt: skip
             found.append((kept, params))
     return tuple(found)
 
 
-def _short(x: Any) -> Any:
+def short(x: Any) -> Any:
     """With three decimals: what is printed is then exact, and can be read."""
     if isinstance(x, np.ndarray) and x.dtype.kind == "f":
         return np.asarray(np.round(x, 3))
@@ -350,7 +355,7 @@ class _Builder:
 
     def draw(self, domain: Any, shape: tuple[int, ...]) -> Any:
         rng = np.random.default_rng(self.choices.integer(0, 2**20))
-        return _short(np.asarray(domain.draw(rng, shape)))
+        return short(np.asarray(domain.draw(rng, shape)))
 
     # growing
 
@@ -417,10 +422,10 @@ class _Builder:
         the values are what the op takes."""
         if op.samples is None:
             return self._from_domains(op)
-        pool = _pool(op, self.choices.integer(0, POOL - 1))
-        if not pool:
+        samples = pool(op, self.choices.integer(0, POOL - 1))
+        if not samples:
             return None
-        inputs, params = self.one_of(pool)
+        inputs, params = self.one_of(samples)
         operands, start, fits = [], [], True
         for i, x in enumerate(inputs):
             kind = np.asarray(x).dtype.kind
@@ -460,7 +465,7 @@ class _Builder:
         is.  What is nobody's public function takes what it was written for."""
         floats = self._floats()
         same = [n for n in floats if self.values[n].shape == shape]
-        near = [n for n in floats if self.values[n].ndim == len(shape)]
+        near = [n for n in floats if _alike(self.values[n].shape, shape)]
         if op.elementwise and op.arity == 1:
             fitting = floats
         elif op.broadcasts:
@@ -503,6 +508,12 @@ class _Builder:
                 sign = rng.choice([-1.0, 1.0], v.shape)
                 weights[name] = np.asarray(np.round(sign * rng.uniform(0.25, 2, v.shape), 2))
         return Program(dict(self.point), tuple(self.stages), weights)
+
+
+def _alike(a: tuple[int, ...], sample: tuple[int, ...]) -> bool:
+    """As many axes, and equal where the sample's are: an op of square matrices gets those."""
+    first = [a[sample.index(n)] for n in sample] if len(a) == len(sample) else None
+    return first is not None and list(a) == first
 
 
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
