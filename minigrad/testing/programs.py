@@ -10,6 +10,7 @@ hypothesis in `strategies`, where a failing program then shrinks.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,6 +104,12 @@ class Program:
     def ops(self) -> tuple[str, ...]:
         """The names of the ops, each once, in the order of their first call."""
         return tuple(dict.fromkeys(stage.op.name for stage in self.stages))
+
+    @property
+    def forks(self) -> int:
+        """How many values are used more than once."""
+        uses = Counter(k.name for stage in self.stages for k in stage.operands if isinstance(k, Ref))
+        return sum(times > 1 for times in uses.values())
 
     def leaves(self) -> list[np.ndarray[Any, Any]]:
         """The point, in new arrays."""
