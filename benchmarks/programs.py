@@ -135,8 +135,9 @@ class Jax:
         leaves = program.leaves()
 
         def both(*leaves: Any) -> Any:
-            (value, slopes), pull_back = jax.vjp(jax.value_and_grad(f, tuple(range(len(leaves)))), *leaves)
-            return value, slopes, pull_back((np.zeros(()), tuple(directions(program))))
+            of_all = jax.value_and_grad(f, tuple(range(len(leaves))))
+            (value, slopes), (_, product) = jax.jvp(of_all, leaves, tuple(directions(program)))
+            return value, slopes, product
 
         traced = jax.make_jaxpr(both)(*leaves)
         with np.errstate(all="ignore"):
