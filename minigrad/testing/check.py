@@ -21,7 +21,7 @@ from ..mode import enable_grad
 from ..tensor import Tensor, apply, constant, handle_of, pull, tensor
 from ..tree import flatten
 from .report import Census, GradientError, Report, census_of
-from .stage import EXTENDED, tupled
+from .stage import EXTENDED, extended, tupled
 from .witness import Witness, draws
 
 DRAWS = 3
@@ -224,8 +224,15 @@ class _Check:
         self.detectable = 0.0
         self.oracles: set[str] = set()
         self.kinks: list[str] = []
-        self.witness = Witness(outputs)
+        self.witness = self._witness(outputs)
         self.engine = Engine(self.witness, leaves)
+
+    def _witness(self, outputs: list[Node]) -> Witness:
+        """A witness that knows every leaf, those too that nothing reaches."""
+        witness = Witness(outputs)
+        for leaf in self.leaves:
+            witness.values.setdefault(leaf, extended(leaf.value))
+        return witness
 
     def run(self, order: int) -> Report:
         wrong: list[Census] = []
@@ -257,8 +264,8 @@ class _Check:
             if isinstance(g, Tensor) and g.requires_grad
         ]
         leaves = [x._node for x in self.engine.leaves]
-        self.witness = Witness([g._node for g in found])
         self.leaves = leaves
+        self.witness = self._witness([g._node for g in found])
         self.engine = Engine(self.witness, leaves) if found else self.engine
 
     # --- one order ---

@@ -169,7 +169,9 @@ class Witness:
         n = len(y) if several else 1
 
         def rule(*arrays: Any, **params: Any) -> Any:
-            gs, ys, xs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
+            gs, xs = arrays[:n], arrays[n:]
+            # a rule may ask which x is y: both move together, to the last bit
+            ys = tupled(y if dots is None else op.forward(*xs, **params))
             lead = (tuple(gs), tuple(ys)) if several else (gs[0], ys[0])
             with np.errstate(all="ignore"):
                 c = op.cotangent(i, lead[0], lead[1], xs, params)
@@ -177,13 +179,11 @@ class Witness:
                 c = np.where(~np.isfinite(c) & (lead[0] == 0), 0, c)
             return c
 
-        point = [*tupled(g if not several else tuple(g)), *tupled(y), *at]
+        point = [*tupled(g if not several else tuple(g)), *at]
         c = run(rule, point, node.params)
         if dots is None:
             return c, None
-        dy = dots.get(node)
-        along = [*_slots(dg, n, several), *_slots(dy, n, several),
-                 *(None if p is None else dots.get(p) for p in node.inputs)]  # fmt: skip
+        along = [*_slots(dg, n, several), *(None if p is None else dots.get(p) for p in node.inputs)]
         along = [t if t is not None and (type(x) in SCALARS or np.asarray(x).dtype.kind == "f") else None
                  for t, x in zip(along, point, strict=True)]  # fmt: skip
         if all(t is None for t in along):
@@ -193,7 +193,7 @@ class Witness:
             decides = op.branch
 
             def branch(*arrays: Any, **params: Any) -> Any:
-                return decides(*arrays[2 * n :], **params)
+                return decides(*arrays[n:], **params)
 
         moved = by_differences(rule, point, along, node.params, branch)
         if op.analytic:
