@@ -169,9 +169,9 @@ class Witness:
         n = len(y) if several else 1
 
         def rule(*arrays: Any, **params: Any) -> Any:
-            gs, xs = arrays[:n], arrays[n:]
-            # a rule may ask which x is y: both move together, to the last bit
-            ys = tupled(y if dots is None else op.forward(*xs, **params))
+            gs, ys, xs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
+            if dots is not None:  # a rule may ask which x is y: both move, to the last bit
+                ys = tupled(op.forward(*xs, **params))
             lead = (tuple(gs), tuple(ys)) if several else (gs[0], ys[0])
             with np.errstate(all="ignore"):
                 c = op.cotangent(i, lead[0], lead[1], xs, params)
@@ -179,11 +179,15 @@ class Witness:
                 c = np.where(~np.isfinite(c) & (lead[0] == 0), 0, c)
             return c
 
-        point = [*tupled(g if not several else tuple(g)), *at]
+        point = [*tupled(g if not several else tuple(g)), *tupled(y), *at]
         c = run(rule, point, node.params)
         if dots is None:
             return c, None
-        along = [*_slots(dg, n, several), *(None if p is None else dots.get(p) for p in node.inputs)]
+        along = [
+            *_slots(dg, n, several),
+            *[None] * n,
+            *(None if p is None else dots.get(p) for p in node.inputs),
+        ]
         along = [t if t is not None and (type(x) in SCALARS or np.asarray(x).dtype.kind == "f") else None
                  for t, x in zip(along, point, strict=True)]  # fmt: skip
         if all(t is None for t in along):
@@ -193,7 +197,7 @@ class Witness:
             decides = op.branch
 
             def branch(*arrays: Any, **params: Any) -> Any:
-                return decides(*arrays[n:], **params)
+                return decides(*arrays[2 * n :], **params)
 
         moved = by_differences(rule, point, along, node.params, branch)
         if op.analytic:
