@@ -45,6 +45,7 @@ from .functional import hessian as hessian
 from .functional import hvp as hvp
 from .functional import jacobian as jacobian
 from .functional import jvp as jvp
+from .explain.ledger import ledger as ledger
 from .serialize import load as load
 from . import nn as nn
 from .mode import no_grad as no_grad
