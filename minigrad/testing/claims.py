@@ -423,14 +423,13 @@ CANDIDATES = (0.0, 1.0, -1.0)
        of_the_op=True)  # fmt: skip
 def at_poles(op: Op, seed: int = 0) -> Iterator[str]:
     """An input, or one element of it, at 0, 1 or −1; then all inputs together."""
-    if op.singular or op.elementwise:
-        for case, where in near_edges(op, seed):
-            found = _pulled(case, 0.0)
-            for i, c in zip(case.places, found or (), strict=False):
-                wrong = c[(c != 0) | np.isnan(c)]
-                if wrong.size:
-                    yield f"{where}: a cotangent of 0 contributes {wrong[0]} to input {i}"
-                    return
+    for case, where in near_edges(op, seed):
+        found = _pulled(case, 0.0)
+        for i, c in zip(case.places, found or (), strict=False):
+            wrong = c[(c != 0) | np.isnan(c)]
+            if wrong.size:
+                yield f"{where}: a cotangent of 0 contributes {wrong[0]} to input {i}"
+                return
 
 
 def near_edges(op: Op, seed: int) -> Iterator[tuple[Case, str]]:

@@ -408,14 +408,14 @@ def mutants_of(op: Op) -> list[tuple[Mutant, int]]:
 # --- what a mutant changes ------------------------------------------------------------------
 
 
-def _numbers(op: Op, samples: list[Any], seed: int) -> Iterator[Any]:
+def _numbers(op: Op, samples: list[Any], seed: int, poles: bool) -> Iterator[Any]:
     """What an op's rules give at its samples, in the order of cost: a mutant that gives the same
     is none."""
     for inputs, params in samples:
         yield from _guarded(_first_order, Case(op, inputs, params, seed))
     for kink in op.kinks:
         yield from _guarded(_first_order, Case(op, kink.inputs, kink.params, seed), True)
-    if op.singular:
+    if poles:
         for case, _ in near_edges(op, seed):
             yield from _guarded(_first_order, case, True, 0.0)
     for inputs, params in samples:
@@ -465,7 +465,7 @@ def _equal(a: Any, b: Any) -> bool:
     size = np.max(np.abs(np.where(np.isfinite(a), a, 0)), initial=0)
     with np.errstate(invalid="ignore"):
         off = np.abs(a - b)
-    return bool(np.all((off <= 1e-13 * size) | (a == b) | (np.isnan(a) & np.isnan(b))))
+    return bool(np.all((off <= 1e-13 * size + 1e-15) | (a == b) | (np.isnan(a) & np.isnan(b))))
 
 
 # --- mutate ---------------------------------------------------------------------------------
@@ -599,18 +599,19 @@ def mutate(
             raise ArgumentError(lesson("mutate", f"{_name(test)} fails before anything is wrong: {failure}",
                                        "a test that passes"))  # fmt: skip
     points = samples_of(record, samples, seed)
-    right = list(_numbers(record, points, seed))
+    poles = record.singular
+    right = list(_numbers(record, points, seed, poles))
     outcomes = []
     for mutant, k in mutants_of(record):
         if only is None or only(mutant):
-            outcomes.append(_tried(record, mutant, k, tests, points, right, seed))
+            outcomes.append(_tried(record, mutant, k, tests, right, lambda: _numbers(record, points, seed, poles)))
     return Mutation(record.name, tuple(outcomes))
 
 
-def _tried(record: Op, mutant: Mutant, k: int, tests: Any, points: Any, right: Any, seed: int) -> Outcome:
+def _tried(record: Op, mutant: Mutant, k: int, tests: Any, right: list[Any], numbers: Any) -> Outcome:
     whose = None if k < 0 or record.variadic else k
     with changed(record, mutant.applied(record, k)):
-        if all(_equal(a, b) for a, b in zip(_numbers(record, points, seed), right, strict=False)):
+        if all(_equal(a, b) for a, b in zip(numbers(), right, strict=False)):
             return Outcome(mutant.name, whose, "equivalent")
         found = [(test, noticed(test)) for test in tests]
     by = tuple(f"{_name(test)}: {failure}" for test, failure in found if failure is not None)
