@@ -19,8 +19,14 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("stubs", help="rewrite the type stubs from the registry")
     docs = commands.add_parser("docs", help="write the tables of ops and of kinks, as Markdown")
     docs.add_argument("folder", nargs="?", type=Path, default=Path("docs"))
+    ulps = commands.add_parser("ulps", help="how exact elementwise ops and their derivatives are, against mpmath")
+    ulps.add_argument("op", nargs="*", help="without any, all of them")
+    ulps.add_argument("--points", type=int, default=100, help="random points for each")
+    ulps.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     command = arguments.command
+    if command == "ulps":
+        return _ulps(parser, arguments)
     if command == "ops":
         width = max(map(len, OPS))
         for name, op in sorted(OPS.items()):
@@ -29,6 +35,19 @@ def main(argv: list[str] | None = None) -> int:
     else:
         for path in stubs.write() if command == "stubs" else tables.write(arguments.folder):
             print(path)
+    return 0
+
+
+def _ulps(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from .testing import arithmetic
+
+    for op in arguments.op or [None]:
+        if op is not None and not (op in OPS and OPS[op].elementwise):
+            parser.error(f"{op!r} is no elementwise op; see python -m minigrad ops")
+        for line in arithmetic.table(
+            arithmetic.ulp_ledger(op, points=arguments.points, seed=arguments.seed)
+        ):
+            print(line, flush=True)
     return 0
 
 
