@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 
 from . import OPS, __version__, stubs
@@ -41,13 +42,15 @@ def main(argv: list[str] | None = None) -> int:
 def _ulps(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from .testing import arithmetic
 
-    for op in arguments.op or [None]:
-        if op is not None and not (op in OPS and OPS[op].elementwise):
+    for op in arguments.op:
+        if op not in OPS or not OPS[op].elementwise:
             parser.error(f"{op!r} is no elementwise op; see python -m minigrad ops")
-        for line in arithmetic.table(
-            arithmetic.ulp_ledger(op, points=arguments.points, seed=arguments.seed)
-        ):
-            print(line, flush=True)
+    ledgers = (
+        arithmetic.ulp_ledger(op, points=arguments.points, seed=arguments.seed)
+        for op in arguments.op or [None]
+    )
+    for line in arithmetic.table(chain.from_iterable(ledgers)):
+        print(line, flush=True)
     return 0
 
 

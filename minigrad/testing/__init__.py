@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from .arithmetic import Evaluation, evaluate_in, ulp_ledger
 from .check import check_grads
 from .foreign import check_vjp
 from .report import Census, GradientError, Report
 
-__all__ = ["Census", "GradientError", "Report", "check_grads", "check_vjp"]
+__all__ = [
+    "Census",
+    "Evaluation",
+    "GradientError",
+    "Report",
+    "check_grads",
+    "check_vjp",
+    "evaluate_in",
+    "ulp_ledger",
+]
