@@ -90,6 +90,12 @@ def test_a_number_never_becomes_a_float_unseen():
         evaluate_in(Fraction, applied(hidden, x))
 
 
+def test_infinity_is_no_fraction():
+    (x,) = leaves(np.array([1.0, np.inf]))
+    with pytest.raises(mg.errors.GraphError, match="inf is not rational"):
+        evaluate_in(Fraction, mg.square(x))
+
+
 # --- fifty digits, and extended precision -------------------------------------------------------
 
 

@@ -202,7 +202,7 @@ class Elsewhere(Witness):
 
     def _value(self, node: Node) -> Any:
         if node.op is None or draws(node):
-            return self._convert(node.value)
+            return self._attempt(node, lambda: node.value)
         if node.op.name == "pick":
             return self.values[node.inputs[0]][node.params["i"]]  # type: ignore[index]
         return self._attempt(node, node.op.forward, *self.inputs(node), **_objects(node.params))
