@@ -18,7 +18,7 @@ from ..tensor import Tensor, apply, pull, tensor
 from .stage import tupled
 
 Array = Any
-Samples = Iterable[Any] | Callable[[np.random.Generator], Iterable[Any]]
+Samples = Iterable[Any] | Callable[[Any], Iterable[Any]]  # of a numpy.random.Generator
 
 
 def record_of(op: Any) -> Op:
