@@ -10,14 +10,13 @@ from checks import DIFFERENTIABLE, cotangents, is_elementwise_binary, recorded, 
 import minigrad as mg
 from minigrad.op import NUMPY, OPS, draw_samples
 from minigrad.tensor import apply
+from minigrad.testing import check_op
+from minigrad.testing.case import Case
+from minigrad.testing.claims import CLAIMS, derivatives
 
-every_op = pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
 binary = pytest.mark.parametrize(
     "op", [op for op in DIFFERENTIABLE if is_elementwise_binary(op)], ids=lambda op: op.name
 )
-# pick takes a tuple of arrays: tested with the ops of several outputs; recomputed is tested
-# in test_transforms.py
-NO_SAMPLES = {"pick", "recomputed"}
 
 
 @pytest.fixture(autouse=True)
@@ -26,25 +25,27 @@ def _no_silent_floating_point_errors():
         yield
 
 
-@pytest.mark.parametrize("claim", checks.CLAIMS, ids=lambda f: f.__name__.removeprefix("check_"))
-@every_op
-def test_claim(op, claim):
-    if op.name == "linalg.cofactor" and claim is checks.check_tangent:
-        pytest.skip("its differences lose too many digits; tested in exact integers (test_linalg.py)")
-    claim(op)
+@pytest.mark.parametrize("op", checks.CHECKED, ids=lambda op: op.name)
+def test_every_claim(op):
+    report = check_op(op)
+    assert not report.refused
 
 
-@every_op
-def test_op_has_samples_that_its_rules_are_tried_on(op):
-    tried = {i for inputs, _ in samples_of(op) for i in checks.active(op, inputs)}
-    needed = set() if op.name in NO_SAMPLES else {
-        i for i, rule in enumerate(op.rules) if rule is not None}  # fmt: skip
-    assert needed <= tried
+def test_cofactor_keeps_the_claims_that_ask_for_no_digits():
+    op = OPS["linalg.cofactor"]
+    for inputs, params in samples_of(op):
+        for claim in CLAIMS:
+            if claim.check is not derivatives:
+                assert list(claim.check(Case(op, inputs, params))) == []
 
 
 @binary
-def test_broadcasting(op):
-    checks.check_broadcasting(op)
+def test_operands_that_do_not_fit_are_told_by_their_shapes(op):
+    for shapes in (((2, 3), (2,)), ((3,), (2, 1, 4)), ((0,), (2, 3))):
+        xs = [op.domains[min(i, len(op.domains) - 1)].draw(checks.rng_of(op), s) for i, s in enumerate(shapes)]
+        with pytest.raises(mg.errors.ShapeError) as caught:
+            apply(op, tuple(xs))
+        assert all(str(s) in str(caught.value) for s in shapes)
 
 
 def test_the_binary_ops_are_found():

@@ -198,13 +198,7 @@ def slightly_off(op, i, factor):
     return dataclasses.replace(op, rules=rules)
 
 
-# pick and recomputed have no samples; cofactor loses digits where many singular values are small,
-# and is tested in exact integers (test_linalg.py)
-ELSEWHERE = {"pick", "recomputed", "linalg.cofactor"}
-CHECKED = [op for op in checks.DIFFERENTIABLE if op.name not in ELSEWHERE]
-
-
-@pytest.mark.parametrize("op", CHECKED, ids=lambda op: op.name)
+@pytest.mark.parametrize("op", checks.CHECKED, ids=lambda op: op.name)
 def test_no_false_alarm_and_no_error_of_1e_13_missed(op):
     """For every rule: right, it passes; off by 1e-13 (1e-9 where only differences apply), it fails."""
     seen = set()

@@ -18,8 +18,7 @@ from ..tensor import Tensor, apply, pull, tensor
 from .stage import tupled
 
 Array = Any
-# of a generator; to name numpy.random here would import it
-Samples = Iterable[Any] | Callable[[Any], Iterable[Any]]
+Samples = Iterable[Any] | Callable[[Any], Iterable[Any]]  # of a numpy.random.Generator
 
 
 def record_of(op: Any) -> Op:
