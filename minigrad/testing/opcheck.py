@@ -155,7 +155,7 @@ class _Run:
         self.given = samples is not None
         self.refused: list[str] = []
         self.reports: list[Report] = []
-        self.kinks: list[str] = []
+        self.kinks: list[Case] = []
         self.held: dict[str, None] = {}
         self.census: list[Any] = []
         self.cases = self._takes([Case(op, *s, seed) for s in samples_of(op, samples, seed)])
@@ -216,7 +216,7 @@ class _Run:
         if case.report is not None:
             self.reports.append(case.report)
             if case.report.kinks:
-                self.kinks.append(str(case))
+                self.kinks.append(case)
         return found
 
     def _caught(self, check: Any) -> list[str]:
@@ -237,7 +237,7 @@ class _Run:
         for case in self.cases:
             with np.errstate(all="ignore"):
                 sized = any(np.size(y) for y in case.forward())
-            if sized and str(case) not in self.kinks:
+            if sized and case not in self.kinks:
                 tried |= {0 if self.op.variadic else i for i in case.places if case.inputs[i].size}
         return [f"input {i}" for i in sorted(needed - tried)]
 
@@ -264,4 +264,4 @@ class _Run:
         ranked = [o for o in ("linear", "jvp", "complex step", "differences") if o in words]
         return OpReport(True, self.op.name, tuple(self.held), len(self.cases), ", ".join(ranked) or "nothing that moves",
                         max((r.smallest_detectable for r in self.reports), default=0.0), self.seed,
-                        tuple(dict.fromkeys(self.kinks)), tuple(self.refused))  # fmt: skip
+                        tuple(dict.fromkeys(map(str, self.kinks))), tuple(self.refused))  # fmt: skip
