@@ -7,6 +7,7 @@ A peer that lacks the op, or computes another gradient, is "not available" in th
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import sys
@@ -169,6 +170,9 @@ CASES: dict[str, Draw] = {
     "take_along_axis": lambda rng, s: (
         (rng.normal(size=s.shape), rng.integers(0, s.shape[1], s.shape)), _with(axis=-1)),
     "where": lambda rng, s: ((rng.random(s.shape) < 0.5, *rng.normal(size=(2, *s.shape))), _with()),
+    "index_add": lambda rng, s: ((*_rows(rng, s), rng.normal(size=s.shape)), _with()),
+    "index_update": lambda rng, s: (
+        (rng.normal(size=s.shape), rng.permutation(s.shape[0]), rng.normal(size=s.shape)), _with()),
     # matrices
     **dict.fromkeys(("matmul", "linalg.matmul", "inner", "dot"), _two_matrices(_with())),
     "tensordot": _two_matrices(_with(axes=1)),
@@ -179,9 +183,9 @@ CASES: dict[str, Draw] = {
     "vecdot": _arrays(_with()),
     "cross": lambda rng, s: (tuple(rng.normal(size=(2, s.shape[0] * s.shape[1] // 4, 3))), _with()),
     **dict.fromkeys(("linalg.inv", "linalg.det", "linalg.slogdet", "linalg.qr", "linalg.svdvals", "linalg.pinv",
-                     "linalg.eigh", "linalg.eigvalsh", "linalg.matrix_norm"), _matrix()),
+                     "linalg.matrix_norm"), _matrix()),
     "linalg.svd": _matrix(_with(full_matrices=False)),
-    "linalg.cholesky": _positive,
+    **dict.fromkeys(("linalg.cholesky", "linalg.eigh", "linalg.eigvalsh"), _positive),
     "linalg.matrix_power": _matrix(lambda f, a: f(a, 3)),
     "linalg.solve": lambda rng, s: ((_square(rng, s), rng.normal(size=(s.n, 4))), _with()),
     # networks
@@ -194,7 +198,8 @@ CASES: dict[str, Draw] = {
     **dict.fromkeys(("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "squared_error", "cosine_similarity",
                      "binary_cross_entropy_with_logits"), _arrays(_with())),
     "layer_norm": _affine(_with()),
-    "batch_norm": _affine(lambda f, x, w, b: f(x, w, b)[0]),
+    "batch_norm": lambda rng, s: ((rng.normal(size=s.images), *rng.normal(size=(2, s.images[1]))),
+                                  lambda f, x, w, b: f(x, w, b)[0]),
     "rms_norm": lambda rng, s: ((rng.normal(size=s.shape), rng.normal(size=s.shape[-1])), _with()),
     "group_norm": lambda rng, s: ((rng.normal(size=s.images), *rng.normal(size=(2, s.images[1]))),
                                   lambda f, x, w, b: f(x, x.shape[1], w, b)),
@@ -207,9 +212,13 @@ IN_TORCH: dict[str, Callable[[Any], Call]] = {
     "astype": lambda torch: lambda x, dtype: x.to(torch.float32, copy=True),
     "batch_norm": lambda torch: lambda x, w, b: [torch.nn.functional.batch_norm(x, None, None, w, b, training=True)],
     "broadcast_to": lambda torch: lambda x, shape: torch.broadcast_to(x, shape),
+    "dot": lambda torch: torch.matmul,
     "dropout": lambda torch: torch.nn.functional.dropout,
+    "hsplit": lambda torch: torch.hsplit,
     "flip": lambda torch: lambda x, axis: torch.flip(x, (axis,)),
     "getitem": lambda torch: lambda x, index: x[index],
+    "index_add": lambda torch: lambda x, index, values: torch.index_add(x, 0, index, values),
+    "index_update": lambda torch: lambda x, index, values: torch.index_copy(x, 0, index, values),
     "layer_norm": lambda torch: lambda x, w, b: torch.nn.functional.layer_norm(x, w.shape, w, b),
     "matrix_transpose": lambda torch: lambda x: x.mT,
     "linalg.matrix_transpose": lambda torch: lambda x: x.mT,
@@ -217,6 +226,7 @@ IN_TORCH: dict[str, Callable[[Any], Call]] = {
     "min": lambda torch: torch.amin,
     "pad": lambda torch: lambda x, width: torch.nn.functional.pad(x, (*width[1], *width[0])),
     "polygamma": lambda torch: lambda n, x: torch.polygamma(n, x),
+    "roll": lambda torch: lambda x, shift, axis: torch.roll(x, shift, axis),
     "rms_norm": lambda torch: lambda x, w: torch.nn.functional.rms_norm(x, w.shape, w),
     "sliding_window_view": lambda torch: lambda x, n, axis: x.unfold(axis, n, 1),
     "sort": lambda torch: lambda x, axis: torch.sort(x, axis)[0],
@@ -235,10 +245,14 @@ TO_TORCH = {"axis": "dim", "keepdims": "keepdim", "axes": "dims"}
 NUMPY_LIKE = {"getitem": lambda x, index: x[index], "matrix_transpose": lambda x: x.T}
 """What autograd and mygrad have, but not as a function of our name."""
 
-NUMPY_NAMES = {"sigmoid": ("expit",), "log_softmax": ("logsoftmax",), "cross_entropy": ("softmax_crossentropy",)}
+NUMPY_NAMES = {
+    "cross_entropy": ("softmax_crossentropy",), "cumulative_prod": ("cumprod",), "cumulative_sum": ("cumsum",),
+    "linalg.diagonal": ("diagonal",), "linalg.matmul": ("matmul",), "linalg.trace": ("trace",),
+    "log_softmax": ("logsoftmax",), "sigmoid": ("expit",),
+}  # fmt: skip
 
-OWN_SIGNS_OR_DRAWS = {"dropout", "linalg.eigh", "linalg.qr", "linalg.svd"}
-"""Each library draws, or chooses the signs of vectors, for itself: gradients are not compared."""
+OF_ITS_OWN = {"dropout", "linalg.eigh", "linalg.qr", "linalg.svd", "sort", "topk"}
+"""Each library draws, chooses signs of vectors or orders ties for itself: gradients are not compared."""
 
 
 # --- rivals -------------------------------------------------------------------------------------
@@ -300,7 +314,7 @@ def _found_in_torch(torch: Any, names: Sequence[str]) -> Call:
     wanted = peers.in_torch(names)
     if wanted is None:
         wanted = tuple(prefix + spelling for name in names for prefix in peers.PREFIXES
-                       for spelling in dict.fromkeys((name, name.replace("_", ""))))  # fmt: skip
+                       for spelling in dict.fromkeys((name, peers.short(name))))  # fmt: skip
     for name in wanted:
         with suppress(AttributeError):
             found = _dotted(torch, name.removesuffix(".no_rounding_mode").removesuffix("."))
@@ -310,10 +324,11 @@ def _found_in_torch(torch: Any, names: Sequence[str]) -> Call:
 
 def by_autograd(names: Sequence[str], arrays: Sequence[Any], call: Call, seeds: Seeds) -> Rival:
     space: Any = importlib.import_module("autograd.numpy")
-    make_vjp: Any = importlib.import_module("autograd.core").make_vjp
-    vspace: Any = importlib.import_module("autograd.extend").vspace
+    core: Any = importlib.import_module("autograd.core")
+    make_vjp, vspace = core.make_vjp, core.vspace
     special: Any = importlib.import_module("autograd.scipy.special") if _there("scipy") else space
-    function = _found((space, special), names)
+    function = _found((space, special), names, lambda f: (  # it wraps all of NumPy, rule or no rule
+        f in core.primitive_vjps or not getattr(f, "_is_autograd_primitive", False)))  # fmt: skip
     places = [k for k, x in enumerate(arrays) if _is_float(x)]
 
     def on(xs: Any) -> Any:
@@ -358,7 +373,7 @@ def by_mygrad(names: Sequence[str], arrays: Sequence[Any], call: Call, seeds: Se
     return Rival(forward, backward)
 
 
-def _found(spaces: Iterable[Any], names: Sequence[str]) -> Call:
+def _found(spaces: Iterable[Any], names: Sequence[str], differentiable: Call = lambda f: True) -> Call:
     for name in names:
         if name in NUMPY_LIKE:
             return NUMPY_LIKE[name]
@@ -366,7 +381,8 @@ def _found(spaces: Iterable[Any], names: Sequence[str]) -> Call:
     for space in spaces:
         for name in names:
             with suppress(AttributeError):
-                return _dotted(space, name)  # type: ignore[no-any-return]
+                if differentiable(found := _dotted(space, name)):
+                    return found  # type: ignore[no-any-return]
     raise LookupError(f"none of {names}")
 
 
@@ -420,18 +436,23 @@ def _inputs(names: Sequence[str], size: Size) -> tuple[str, tuple[Any, ...], Cal
     if draw is not None:
         arrays, call = draw(rng, size)
     elif op.elementwise:
-        arrays, call = tuple(domain_of(op, i).draw(rng, size.shape) for i in range(op.arity))
+        arrays = tuple(domain_of(op, i).draw(rng, size.shape) for i in range(op.arity))
     else:  # an op that the table does not know: what it tries itself on
         where, (arrays, params) = "sample", next(draw_samples(op, rng))
         call = (lambda f, *xs: f(list(xs), **params)) if op.variadic else _with(**params)
     return where, tuple(np.asarray(x, np.float32) if _is_float(x) else np.asarray(x) for x in arrays), call
 
 
+def with_generator(function: Call, rng: np.random.Generator) -> Call:
+    """The function, given a generator if it draws."""
+    if "rng" in inspect.signature(function).parameters:
+        return lambda *xs, **params: function(*xs, rng=rng, **params)
+    return function
+
+
 def _rivals(names: Sequence[str], arrays: Sequence[Any], call: Call) -> dict[str, Rival]:
     rng = np.random.default_rng(1)
-    function = PUBLIC[names[0]]
-    if "rng" in inspect.signature(function).parameters:
-        function = lambda *xs, _f=function, **kw: _f(*xs, rng=rng, **kw)  # noqa: E731
+    function = with_generator(PUBLIC[names[0]], rng)
     seeds = Seeds(call(function, *arrays), rng)
     found = {"minigrad": by_minigrad(function, arrays, call, seeds)}
     want = found["minigrad"].backward()
@@ -439,7 +460,7 @@ def _rivals(names: Sequence[str], arrays: Sequence[Any], call: Call) -> dict[str
         with suppress(Exception):  # it lacks the op, or takes it in a way of its own
             rival = make(names, arrays, call, seeds)
             rival.forward()
-            if OWN_SIGNS_OR_DRAWS & set(names) or _agree(rival.backward(), want):
+            if OF_ITS_OWN & set(names) or _agree(rival.backward(), want):
                 found[peer] = rival
     return found
 
@@ -456,7 +477,7 @@ def _row(name: str, names: Sequence[str], size: Size, rounds: int) -> dict[str, 
     rivals = _rivals(names, arrays, call)
     row: dict[str, Any] = {"op": name, "size": where}
     for title, which in (("fwd", "forward"), ("fwd+bwd", "backward")):
-        found = timing.compare({k: getattr(r, which) for k, r in rivals.items()}, rounds=rounds, seconds=0.002)
+        found = timing.compare({k: getattr(r, which) for k, r in rivals.items()}, rounds=rounds, seconds=0.001)
         row[f"{title} µs"] = 1e6 * found.median("minigrad")
         row |= {f"{title}/{p}": found.ratio("minigrad", to=p) if p in rivals else None for p in PEERS}
     return row
@@ -464,7 +485,7 @@ def _row(name: str, names: Sequence[str], size: Size, rounds: int) -> dict[str, 
 
 def _geometric_means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     means = []
-    for size in dict.fromkeys(row["size"] for row in rows):
+    for size in (size.name for size in SIZES if any(row["size"] == size.name for row in rows)):
         mean: dict[str, Any] = {}
         for column in rows[0]:
             known = [log(row[column]) for row in rows
@@ -475,7 +496,7 @@ def _geometric_means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = timing.parser(__doc__ or "", rounds=9)
+    parser = timing.parser(__doc__ or "", rounds=7)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these ops alone")
     options = parser.parse_args(argv)
     functions = differentiable()
@@ -485,9 +506,16 @@ def main(argv: Sequence[str]) -> None:
             parser.error(f"no op with a derivative is named {', '.join(unknown)}")
         functions = {k: names for k, names in functions.items() if set(names) & set(options.only)}
     rows: list[dict[str, Any]] = []
+    for peer in PEERS:
+        with suppress(ImportError):
+            importlib.import_module(peer)
+    gc.collect()
+    gc.freeze()  # what the libraries hold need not be looked through before each comparison
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # the peers'
-        for name, names in functions.items():
+        for count, (name, names) in enumerate(functions.items(), 1):
+            if sys.stderr.isatty():
+                print(f"\r{count}/{len(functions)} {name:40}", end="\r", file=sys.stderr)
             for size in SIZES:
                 try:
                     row = _row(name, names, size, options.rounds)

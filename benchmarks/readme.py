@@ -1,7 +1,7 @@
-"""Writes the measured figures into the README, from the JSON files that benchmarks left.
+"""Writes the measured figures into the README and docs/checking.md, from the JSON files that benchmarks left.
 
-``python -m benchmarks eager --json docs/benchmarks/eager.json`` (and ``lstm``) measure;
-this prints their rows as tables between two marks of the README.
+``python -m benchmarks eager --json docs/benchmarks/eager.json`` (and ``lstm``, ``checker``)
+measure; this prints their rows as tables between two marks of the page.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "benchmarks"
+PAGES = {"docs/checking.md": ("checker",)}
+"""Which results stand elsewhere than in the README."""
 START, END = "<!-- figures: written by `python -m benchmarks readme` -->\n", "<!-- end of figures -->\n"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Rewrite the section."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the sections."""
+    for page in ("README.md", *PAGES):
+        path = ROOT / page
+        path.write_text(with_figures(path.read_text(encoding="utf-8"), page), encoding="utf-8")
 
 
-def with_figures(text: str) -> str:
-    """The README with its figures replaced by those of the result files."""
+def with_figures(text: str, page: str = "README.md") -> str:
+    """A page with its figures replaced by those of its result files."""
     before, rest = text.split(START)
     _, after = rest.split(END)
-    tables = [_table(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.glob("*.json"))]
+    elsewhere = {name for names in PAGES.values() for name in names}
+    tables = [_table(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.glob("*.json"))
+              if (path.stem in PAGES[page] if page in PAGES else path.stem not in elsewhere)]  # fmt: skip
     return before + START + "".join(f"\n{table}\n" for table in tables) + "\n" + END + after
 
 

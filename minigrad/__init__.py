@@ -14,14 +14,18 @@ from . import errors, nn, ops, optim, testing
 from .array_api import *  # noqa: F403 (its __all__ is the standard's list)
 from .define import define
 from .errors import MinigradError
+from .explain import ledger
 from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .mode import debug, enable_grad, no_grad, record_all
+from .op import BUILT_IN as _BUILT_IN
 from .op import OPS, PUBLIC, Op
 from .recompute import checkpoint
 from .serialize import load, save
 from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
+
+_BUILT_IN.update(OPS)  # from here on a definition is the user's
 
 linalg = types.ModuleType("minigrad.linalg", "Matrix decompositions, by the Array API's names.")
 sys.modules[linalg.__name__] = linalg  # so that `from minigrad.linalg import eigh` works

@@ -86,7 +86,7 @@ def function_of(op: Op) -> Function:
 
 def dress(function: Any, op: Op) -> Function:
     """Give a public function the name, signature and docstring of its record."""
-    function.__name__ = function.__qualname__ = op.name
+    function.__name__ = function.__qualname__ = op.name.rpartition(".")[2]
     function.__signature__ = op.signature
     function.__doc__ = document(function, op)
     function.op = op

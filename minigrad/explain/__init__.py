@@ -1,1 +1,7 @@
 """Readers of a recorded graph that say in words and formulas what it computes."""
+
+from __future__ import annotations
+
+from .ledger import Entry, Ledger, ledger
+
+__all__ = ["Entry", "Ledger", "ledger"]

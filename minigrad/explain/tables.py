@@ -15,7 +15,7 @@ import numpy as np
 from ..forward import independent
 from ..graph import Node
 from ..mode import enable_grad, record_all
-from ..op import OPS, PUBLIC, Op, draw_samples
+from ..op import BUILT_IN, OPS, PUBLIC, Op, draw_samples
 from ..subgradients import CONVENTION, SPELLINGS
 from ..tensor import Tensor, apply, handles, tensor
 from .formula import formula
@@ -76,7 +76,7 @@ def ops_table() -> str:
         record = getattr(function, "op", None)
         if record is not None:
             spellings.setdefault(record.name, []).append(name)
-    families = sorted(OPS.values(), key=lambda op: (op.family, op.name))
+    families = sorted(_built_in(), key=lambda op: (op.family, op.name))
     for family, members in groupby(families, key=lambda op: op.family):
         lines.append(f"## {family.strip('_')}\n\n")
         lines.append("| op | formula | cotangents, given g | domain | at kinks | tangent |\n|---|---|---|---|---|---|\n")
@@ -87,6 +87,10 @@ def ops_table() -> str:
             lines.append("| " + " | ".join(_cell(c) for c in cells) + " |\n")
         lines.append("\n")
     return "".join(lines)
+
+
+def _built_in() -> list[Op]:
+    return [op for op in OPS.values() if op.name in BUILT_IN]
 
 
 INTRODUCTION = """\
@@ -130,7 +134,7 @@ def subgradient_table() -> str:
     lines = [HEAD, "# Kinks, ties and singular points\n\n", CONVENTION, "\n"]
     lines.append("## Op by op\n\nWhat a cotangent of ones gives each input.\n\n"
                  "| op | where | inputs | gives | why |\n|---|---|---|---|---|\n")  # fmt: skip
-    for op in sorted(OPS.values(), key=lambda op: op.name):
+    for op in sorted(_built_in(), key=lambda op: op.name):
         for kink in op.kinks:
             call = ", ".join([*map(_value, kink.inputs), *(f"{k}={v!r}" for k, v in kink.params.items())])
             gives = ", ".join("none" if g is None else _value(g) for g in kink.gradient)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -12,7 +12,26 @@ from ..errors import ShapeError, lesson
 from ..tensor import Tensor, _converted, _copied, _leaf, _new
 
 
-class Parameter(Tensor):
+class _Leaf(Tensor):
+    """A leaf that a module holds."""
+
+    __slots__ = ()
+    _learned: ClassVar[bool]
+
+    def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Self:
+        array = _copied(data, cls.__name__)
+        if dtype is not None:
+            array = _converted(array, dtype, cls.__name__)
+        out: Self = _new(cls)
+        out._grad = None
+        out._node = _leaf(out, array, cls._learned, name)
+        return out
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # made by __new__
+        pass
+
+
+class Parameter(_Leaf):
     """A leaf that a network learns: ``Parameter(array)``, copied, requires a gradient.
 
     Parameters
@@ -23,39 +42,23 @@ class Parameter(Tensor):
     """
 
     __slots__ = ()
-
-    def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Parameter:
-        array = _copied(data, "Parameter")
-        if dtype is not None:
-            array = _converted(array, dtype, "Parameter")
-        out: Parameter = _new(cls)
-        out._grad = None
-        out._node = _leaf(out, array, True, name)
-        return out
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # made by __new__
-        pass
+    _learned = True
 
 
-class Buffer(Tensor):
+class Buffer(_Leaf):
     """State of a network that is not learned: ``Buffer(array)``, copied, without a gradient.
 
     It is saved and loaded with the parameters; a module replaces its array, ``b.data = new``.
+
+    Parameters
+    ----------
+    data : array_like
+    dtype : dtype, optional
+    name : str, optional
     """
 
     __slots__ = ()
-
-    def __new__(cls, data: Any, dtype: Any = None, name: str | None = None) -> Buffer:
-        array = _copied(data, "Buffer")
-        if dtype is not None:
-            array = _converted(array, dtype, "Buffer")
-        out: Buffer = _new(cls)
-        out._grad = None
-        out._node = _leaf(out, array, False, name)
-        return out
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # made by __new__
-        pass
+    _learned = False
 
 
 class Module:

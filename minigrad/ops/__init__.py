@@ -1,6 +1,5 @@
 """The op families.  Importing this package registers every op and completes Tensor."""
 
-from ..op import BUILT_IN, OPS
 from . import (
     activation,
     arithmetic,
@@ -43,4 +42,3 @@ from . import (
 from ._attach import attach
 
 attach()
-BUILT_IN.update(OPS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,7 +19,7 @@ from ..op import Op, Sample, declare
 Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
 Size = int | tuple[int, ...]
-Padding = int | tuple[int, ...] | tuple[tuple[int, int], ...] | Literal["same", "valid"]
+Padding = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 
 # --- what the caller writes --------------------------------------------------------------
@@ -129,13 +129,22 @@ def _windows(x: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation
     return slide(padded(x, padding), kernel, stride, dilation)
 
 
-def _fold(g: Any, /, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
+def around(lead: Sizes, size: Sizes, padding: Pads, dtype: Any) -> Any:
+    """Zeros of the padded shape, for `add_windows`."""
+    return np.zeros(lead + tuple(k + a + b for k, (a, b) in zip(size, padding, strict=True)), dtype)
+
+
+def add_windows(out: Any, g: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> None:
+    """Add the windows `g` to `out`, each where it was taken."""
     n = len(kernel)
-    lead = g.shape[: g.ndim - 2 * n]
-    full = tuple(k + a + b for k, (a, b) in zip(size, padding, strict=True))
-    out = np.zeros(lead + full, g.dtype)
     for place, where in taps(kernel, g.shape[g.ndim - n :], stride, dilation):
-        out[where] += g[at(place, n)]
+        part = out[where]  # out[where] += ... would write what it gets back once more
+        part += g[at(place, n)]
+
+
+def _fold(g: Any, /, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
+    out = around(g.shape[: g.ndim - 2 * len(kernel)], size, padding, g.dtype)
+    add_windows(out, g, kernel, stride, dilation)
     return out[inner(size, padding)]
 
 

@@ -82,12 +82,12 @@ publish("pow", pow, aliases=("power",), numpy={np.power: {}})
 
 # --- the choice between operands: a tie goes to the last ------------------------------------
 
-maximum = define("maximum", np.maximum, lambda g, y, a, b: np.where(a > b, g, 0),
-                 lambda g, y, a, b: np.where(a > b, 0, g),
+maximum = define("maximum", np.maximum, lambda g, y, a, b: g * (a > b),
+                 lambda g, y, a, b: g * ~(a > b),
                  branch=np.greater, kinks=[Kink("x₁ = x₂", (1.0, 1.0), (0.0, 1.0))],
                  caption="max(x₁, x₂)")  # fmt: skip
-minimum = define("minimum", np.minimum, lambda g, y, a, b: np.where(a < b, g, 0),
-                 lambda g, y, a, b: np.where(a < b, 0, g),
+minimum = define("minimum", np.minimum, lambda g, y, a, b: g * (a < b),
+                 lambda g, y, a, b: g * ~(a < b),
                  branch=np.less, kinks=[Kink("x₁ = x₂", (1.0, 1.0), (0.0, 1.0))],
                  caption="min(x₁, x₂)")  # fmt: skip
 

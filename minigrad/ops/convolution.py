@@ -25,7 +25,9 @@ from ._windows import (
     Pads,
     Size,
     Sizes,
-    _fold,
+    add_windows,
+    around,
+    inner,
     padded,
     pads,
     refuse_windows,
@@ -33,16 +35,37 @@ from ._windows import (
     slide,
 )
 
+AT_ONCE = 1 << 18
+"""How many numbers of windows are laid out at a time: the samples go in parts through one
+buffer, which stays in the cache and does not grow with their number."""
+
+
+def _parts(samples: int, numbers: int) -> tuple[int, Iterator[slice]]:
+    """The samples in parts, each sample with so many numbers of windows."""
+    step = min(max(1, AT_ONCE // max(numbers, 1)), max(samples, 1))
+    return step, (slice(k, min(k + step, samples)) for k in range(0, samples, step))
+
 
 def _columns(
     x: Any, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int, count: Sizes | None = None
-) -> Any:
-    """The windows of `x` as (samples, groups, numbers in a window, *positions); the first `count`."""
+) -> tuple[Any, Any]:
+    """The positions of the windows (the first `count`), and the windows part by part: which
+    samples, and theirs as (samples, groups, numbers in a window, positions)."""
     view = slide(padded(x, padding), kernel, stride, dilation)
     if count is not None:
         view = _first(view, count)
-    rows = x.shape[1] // groups * prod(kernel)
-    return view.reshape(x.shape[0], groups, rows, *view.shape[view.ndim - len(kernel) :])
+    positions = view.shape[view.ndim - len(kernel) :]
+    rows, width = x.shape[1] // groups * prod(kernel), prod(positions)
+    step, parts = _parts(x.shape[0], groups * rows * width)
+
+    def laid() -> Iterator[tuple[slice, Any]]:
+        buffer = np.empty((step, *view.shape[1:]), x.dtype)
+        for part in parts:
+            windows = buffer[: part.stop - part.start]
+            np.copyto(windows, view[part])
+            yield part, windows.reshape(-1, groups, rows, width)
+
+    return positions, laid()
 
 
 def _first(y: Any, count: Sizes) -> Any:
@@ -53,37 +76,46 @@ def _first(y: Any, count: Sizes) -> Any:
 
 def _convolution(x: Any, w: Any, /, *, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     _check(x.shape, w.shape, groups)
-    columns = _columns(x, w.shape[2:], stride, padding, dilation, groups)
-    n, _, rows, *count = columns.shape
-    y = w.reshape(groups, w.shape[0] // groups, rows) @ columns.reshape(n, groups, rows, prod(count))
-    return y.reshape(n, w.shape[0], *count)
+    positions, laid = _columns(x, w.shape[2:], stride, padding, dilation, groups)
+    out, width = w.shape[0], prod(positions)
+    w = w.reshape(groups, out // groups, w.shape[1] * prod(w.shape[2:]))
+    y = np.empty((x.shape[0], groups, out // groups, width), np.result_type(x, w))
+    for part, columns in laid:
+        np.matmul(w, columns, out=y[part])
+    return y.reshape(x.shape[0], out, *positions)
 
 
 def _convolution_input(
     g: Any, w: Any, /, *, size: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int
 ) -> Any:
     out, channels, *kernel = w.shape
-    count = g.shape[2:]
-    rows = channels * prod(kernel)
-    columns = (w.reshape(groups, out // groups, rows).mT
-               @ g.reshape(g.shape[0], groups, out // groups, prod(count)))  # fmt: skip
-    return _fold(columns.reshape(g.shape[0], groups * channels, *kernel, *count), size=size,
-                 kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation)  # fmt: skip
+    n, count, rows = g.shape[0], g.shape[2:], channels * prod(kernel)
+    g = g.reshape(n, groups, out // groups, prod(count))
+    w = w.reshape(groups, out // groups, rows).mT
+    x = around((n, groups * channels), size, padding, np.result_type(g, w))
+    step, parts = _parts(n, groups * rows * prod(count))
+    buffer = np.empty((step, groups, rows, prod(count)), x.dtype)
+    for part in parts:
+        columns = np.matmul(w, g[part], out=buffer[: part.stop - part.start])
+        windows = columns.reshape(-1, groups * channels, *kernel, *count)
+        add_windows(x[part], windows, tuple(kernel), stride, dilation)
+    return x[inner(size, padding)]
 
 
 def _convolution_weight(
     x: Any, g: Any, /, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int
 ) -> Any:
-    columns = _columns(x, kernel, stride, padding, dilation, groups, g.shape[2:])
-    n, out, *count = g.shape
-    rows, positions = columns.shape[2], prod(count)
-    columns = columns.reshape(n, groups, rows, positions)
-    g = g.reshape(n, groups, out // groups, positions)
-    if out // groups <= positions:  # one product a sample; these take no more memory than `columns`
-        w = np.add.reduce(g @ columns.mT, axis=0)
-    else:  # one product over all samples, for which both are copied
-        w = (g.transpose(1, 2, 0, 3).reshape(groups, out // groups, n * positions)
-             @ columns.transpose(1, 0, 3, 2).reshape(groups, n * positions, rows))  # fmt: skip
+    _, laid = _columns(x, kernel, stride, padding, dilation, groups, g.shape[2:])
+    n, out, width = x.shape[0], g.shape[1], prod(g.shape[2:])
+    rows = x.shape[1] // groups * prod(kernel)
+    g = g.reshape(n, groups, out // groups, width)
+    w = np.zeros((groups, out // groups, rows), np.result_type(x, g))
+    for part, columns in laid:
+        if out // groups <= width:  # a product for each sample; these take no more memory than `columns`
+            w += np.add.reduce(g[part] @ columns.mT, axis=0)
+        else:  # one product over the samples, for which both are copied
+            w += (g[part].transpose(1, 2, 0, 3).reshape(groups, out // groups, -1)
+                  @ columns.transpose(1, 0, 3, 2).reshape(groups, -1, rows))  # fmt: skip
     return w.reshape(out, x.shape[1] // groups, *kernel)
 
 
@@ -186,12 +218,12 @@ def _forward(n: int) -> Any:
         x, weight, alone = _operands(name, n, x, weight)
         steps, holes = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
         (groups,) = sizes(name, "groups", groups, 1)
-        around = pads(name, padding, weight.shape[2:], steps, holes)
+        zeros = pads(name, padding, weight.shape[2:], steps, holes)
         _check(x.shape, weight.shape, groups, name)
-        bad = refuse_windows(name, x.shape[2:], weight.shape[2:], around, holes)
+        bad = refuse_windows(name, x.shape[2:], weight.shape[2:], zeros, holes)
         if bad is not None:
             raise bad
-        y = apply(convolution, (x, weight), {"stride": steps, "padding": around, "dilation": holes,
+        y = apply(convolution, (x, weight), {"stride": steps, "padding": zeros, "dilation": holes,
                                              "groups": groups})  # fmt: skip
         return _finish(name, y, bias, n, alone)
 
@@ -227,7 +259,7 @@ def _transposed(n: int) -> Any:
                        output_padding: Size = 0, groups: int = 1, dilation: Size = 1) -> Any:  # fmt: skip
         x, weight, alone = _operands(name, n, x, weight)
         steps, holes = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
-        around, extra = sizes(name, "padding", padding, n, 0), sizes(name, "output_padding", output_padding, n, 0)
+        border, extra = sizes(name, "padding", padding, n, 0), sizes(name, "output_padding", output_padding, n, 0)
         (groups,) = sizes(name, "groups", groups, 1)
         if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
             raise ShapeError(lesson(name, f"x of shape {x.shape}, weight of shape {weight.shape}, groups={groups}",
@@ -236,11 +268,11 @@ def _transposed(n: int) -> Any:
             raise ArgumentError(lesson(name, f"output_padding={output_padding} with stride={stride}, dilation="
                                        f"{dilation}", "output_padding smaller than one of them"))  # fmt: skip
         size = tuple((m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, s, p, d, k, e in zip(
-            x.shape[2:], steps, around, holes, weight.shape[2:], extra, strict=True))  # fmt: skip
+            x.shape[2:], steps, border, holes, weight.shape[2:], extra, strict=True))  # fmt: skip
         if min(size) < 1:
             raise ShapeError(lesson(name, f"the result would have size {size}", "less padding"))
         y = apply(convolution_input, (x, weight), {
-            "size": size, "stride": steps, "padding": tuple((p, p) for p in around), "dilation": holes,
+            "size": size, "stride": steps, "padding": tuple((p, p) for p in border), "dilation": holes,
             "groups": groups})  # fmt: skip
         return _finish(name, y, bias, n, alone)
 

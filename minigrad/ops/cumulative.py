@@ -93,7 +93,7 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
         Put before and behind `x` along `axis` first; they have a gradient too.  A number stands
         for one element in each line.
     """
-    if prepend is None and append is None:
+    if prepend is None and append is None or n == 0:  # NumPy puts nothing beside what it leaves as it is
         return apply(differences, (x,), {"axis": axis, "n": n})
     x = x if isinstance(x, Tensor) else tensor(x)
     parts = [x if part is x else _widened(part, x, axis) for part in (prepend, x, append) if part is not None]

@@ -11,9 +11,8 @@ from ..errors import ArgumentError, DomainError, DtypeError, ShapeError, lesson
 from ..op import OPS, PUBLIC, Kink, Op, declare, publish
 from ..tensor import Tensor, apply, tensor
 from ._matrices import failing, refuse_matrices, spectral, which
-from .contraction import cross, product
+from .contraction import product
 from .determinant import cofactor
-from .diagonal import matrix_diagonal, matrix_trace
 from .eigen import svdvals
 
 # --- equations ---------------------------------------------------------------------------
@@ -289,6 +288,3 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 
 publish("linalg.matrix_norm", matrix_norm, numpy={np.linalg.matrix_norm: {}})
-
-for _function in (cross, matrix_diagonal, matrix_trace, inv, solve, det, pinv, matrix_rank):
-    _function.__name__ = _function.__qualname__ = _function.op.name.removeprefix("linalg.")  # type: ignore[attr-defined]

@@ -192,7 +192,7 @@ smooth_l1_loss = pointwise(
 
 # --- of probabilities --------------------------------------------------------------------
 
-_INSIDE = Domain("(0, 1)", lambda rng, shape: rng.uniform(0.1, 0.9, shape))
+_INSIDE = Domain("(0, 1)", lambda rng, shape: rng.uniform(0.1, 0.75, shape))
 _REAL = Domain("ℝ", lambda rng, shape: rng.normal(size=shape))
 
 # The slope σ(x) − t is absolutely accurate; where σ(x) rounds to a target of 1 it is 0, which is

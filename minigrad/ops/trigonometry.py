@@ -80,8 +80,9 @@ def _sinc_derivative(x: Any, /, *, order: int) -> Any:
         s = ((sine, cosine, -sine, -cosine)[n % 4] - n * s) / far
     v = np.where(near, u, 0)
     series = np.zeros_like(v)
+    one = np.ones((), v.dtype) if v.dtype.char in "gG" else 1  # coefficients as exact as x is
     for k in reversed(range((order + 1) // 2, order + 14)):
-        series = series * (v * v) + (-1) ** k / ((2 * k + 1) * factorial(2 * k - order))
+        series = series * (v * v) + one * (-1) ** k / float((2 * k + 1) * factorial(2 * k - order))
     return np.where(near, series * v if order % 2 else series, s) * pi**order
 
 

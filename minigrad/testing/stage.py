@@ -17,6 +17,8 @@ STEP = 1e-40
 """Of the complex step: its square is lost in any precision."""
 COARSE, HALVINGS = 2e-2, 7
 """Of the differences: the first step, and how often it is halved."""
+ENOUGH = 1e-12
+"""Differences this certain, relative, are not tried with shorter steps."""
 
 Function = Callable[..., Any]
 
@@ -110,9 +112,29 @@ def by_differences(
 
     `branch` gives the decisions that the function takes; steps that change them are not used.
     """
+    found: Moved | None = None
+    for coarse in (COARSE, COARSE / 100, COARSE / 10_000):
+        finer = _differences(function, at, along, params, branch, coarse)
+        if found is None or (finer.error < found.error and not finer.kink):
+            found = finer
+        if found.kink or found.error <= ENOUGH:
+            break  # else a pole or a jump without a branch may lie within the steps
+    assert found is not None
+    return found
+
+
+def _differences(
+    function: Function,
+    at: Sequence[Any],
+    along: Sequence[Any],
+    params: dict[str, Any],
+    branch: Function | None,
+    h: float,
+) -> Moved:
+    """By steps from `h` down."""
+    coarse = h
     steps: list[float] = []
     quotients: list[list[Any]] = []
-    h = COARSE
     while len(steps) < HALVINGS and h > 1e-9:
         step = np.asarray(h, EXTENDED)
         up, down = (
@@ -130,7 +152,10 @@ def by_differences(
     if not quotients:
         parts = tupled(run(function, at, params))
         return Moved(tuple(np.zeros_like(p) for p in parts), "differences", kink=True)
-    found = [_extrapolated(q, v) for q, v in zip(zip(*quotients, strict=True), above, strict=True)]
+    found = [
+        _extrapolated(q, v, coarse)
+        for q, v in zip(zip(*quotients, strict=True), above, strict=True)
+    ]
     return Moved(tuple(best for best, _ in found), "differences", max((e for _, e in found), default=0.0))
 
 
@@ -141,7 +166,7 @@ def _decides_alike(
     return all(np.array_equal(first, other) for other in others)
 
 
-def _extrapolated(quotients: Sequence[Any], value: Any) -> tuple[Any, float]:
+def _extrapolated(quotients: Sequence[Any], value: Any, coarse: float) -> tuple[Any, float]:
     """The best of Neville's table, element by element, and its relative uncertainty beyond
     what the rounding of `value` explains."""
     table = [np.asarray(quotients[0])]
@@ -156,7 +181,7 @@ def _extrapolated(quotients: Sequence[Any], value: Any) -> tuple[Any, float]:
         table = row
     double = np.array_equal(value, np.asarray(value, np.float64), equal_nan=True)
     eps = np.finfo(np.float64 if double else EXTENDED).eps
-    rounding = eps * np.max(np.abs(value), initial=0) * 2**HALVINGS / COARSE
+    rounding = eps * np.max(np.abs(value), initial=0) * 2**HALVINGS / coarse
     scale = np.max(np.abs(best), initial=0)
     worst = np.max(doubt, initial=0) - 4 * rounding
     return best, float(worst / scale) if worst > 0 and np.isfinite(worst) and scale else 0.0

@@ -170,6 +170,8 @@ class Witness:
 
         def rule(*arrays: Any, **params: Any) -> Any:
             gs, ys, xs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
+            if dots is not None:  # a rule may ask which x is y: both move, to the last bit
+                ys = tupled(op.forward(*xs, **params))
             lead = (tuple(gs), tuple(ys)) if several else (gs[0], ys[0])
             with np.errstate(all="ignore"):
                 c = op.cotangent(i, lead[0], lead[1], xs, params)
@@ -181,9 +183,11 @@ class Witness:
         c = run(rule, point, node.params)
         if dots is None:
             return c, None
-        dy = dots.get(node)
-        along = [*_slots(dg, n, several), *_slots(dy, n, several),
-                 *(None if p is None else dots.get(p) for p in node.inputs)]  # fmt: skip
+        along = [
+            *_slots(dg, n, several),
+            *[None] * n,
+            *(None if p is None else dots.get(p) for p in node.inputs),
+        ]
         along = [t if t is not None and (type(x) in SCALARS or np.asarray(x).dtype.kind == "f") else None
                  for t, x in zip(along, point, strict=True)]  # fmt: skip
         if all(t is None for t in along):
