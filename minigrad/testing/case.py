@@ -18,7 +18,8 @@ from ..tensor import Tensor, apply, pull, tensor
 from .stage import tupled
 
 Array = Any
-Samples = Iterable[Any] | Callable[[Any], Iterable[Any]]  # of a numpy.random.Generator
+# of a generator; to name numpy.random here would import it
+Samples = Iterable[Any] | Callable[[Any], Iterable[Any]]
 
 
 def record_of(op: Any) -> Op:
