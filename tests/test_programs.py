@@ -224,8 +224,7 @@ def test_every_index_expression_is_valid_and_selects_what_numpy_does(data):
 def test_index_expressions_are_of_every_kind():
     kinds = set()
 
-    @quick
-    @settings(max_examples=500)
+    @settings(quick, max_examples=500)
     @given(st.indices((3, 4, 2)))
     def collect(index):
         parts = index if isinstance(index, tuple) else (index,)
