@@ -107,7 +107,10 @@ class Torch:
         live = [(g, torch.tensor(v)) for g, v in zip(first, directions(program), strict=True) if g.requires_grad]
         second = torch.autograd.grad([g for g, _ in live], leaves, [v for _, v in live],
                                      materialize_grads=True) if live else [torch.zeros_like(x) for x in leaves]  # fmt: skip
-        return Result(value, [g.detach().numpy(force=True) for g in first], [h.numpy(force=True) for h in second])
+        # its tensors of structural zeros have no memory that NumPy could look at: added to zeros, they have
+        first, second = ([(torch.zeros_like(x) + g).detach().numpy() for g, x in zip(group, leaves, strict=True)]
+                         for group in (first, second))  # fmt: skip
+        return Result(value, first, second)
 
 
 class Jax:
@@ -242,7 +245,7 @@ def _primitives() -> Words:
         }.items()},
         "integer_pow": lambda x, *, y: np.power(x, y) if y >= 0 else 1 / np.power(x, -y),
         "select_n": select_n, "dot_general": dot_general, "broadcast_in_dim": broadcast_in_dim,
-        "reshape": lambda x, *, new_sizes, **params: x.reshape(new_sizes),
+        "reshape": lambda x, *, new_sizes, dimensions=None, **params: x.transpose(dimensions).reshape(new_sizes),
         "squeeze": lambda x, *, dimensions: np.squeeze(x, tuple(dimensions)),
         "expand_dims": lambda x, *, dimensions: np.expand_dims(x, tuple(dimensions)),
         "transpose": lambda x, *, permutation: x.transpose(permutation),
@@ -378,6 +381,27 @@ def in_torch(t: Any) -> Words:
         return over(lambda x, axes, keepdim, correction=0: function(x, axes, correction=correction, keepdim=keepdim),
                     t.zeros_like)  # fmt: skip
 
+    def prod(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+        for a in sorted(k % x.ndim for k in _axes(x, axis))[::-1]:
+            x = t.prod(x, a, keepdim=keepdims)
+        return x
+
+    def running(function: Any, first: int) -> Callable[..., Any]:
+        def run(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
+            axis = 0 if axis is None else axis
+            y = function(x, axis)
+            start = t.full_like(y.narrow(axis, 0, 1), first)
+            return t.cat([start, y], axis) if include_initial else y
+
+        return run
+
+    def solve(a: Any, b: Any) -> Any:
+        return t.linalg.solve(a, b[:, None]).squeeze(-1) if b.ndim == 1 else t.linalg.solve(a, b)
+
+    def nll_loss(x: Any, targets: Any, *, axis: int = -1, reduction: str = "mean") -> Any:
+        each = -x.movedim(axis, -1).take_along_dim(targets[..., None], -1).squeeze(-1)
+        return each if reduction == "none" else each.sum() if reduction == "sum" else each.mean()
+
     words: Words = {
         "alias": lambda x: x,
         "sum_to": lambda x, *, shape: x.sum_to_size(shape),
@@ -405,10 +429,9 @@ def in_torch(t: Any) -> Words:
         "outer": lambda a, b: t.outer(a.reshape(-1), b.reshape(-1)),
         "vecdot": lambda a, b, *, axis=-1: t.linalg.vecdot(a, b, dim=axis),
         "linalg.cross": lambda a, b, *, axis=-1: t.linalg.cross(*t.broadcast_tensors(a, b), dim=axis),
-        "cumulative_sum": _cumulative(t.cumsum), "cumulative_prod": _cumulative(t.cumprod),
+        "cumulative_sum": running(t.cumsum, 0), "cumulative_prod": running(t.cumprod, 1),
         "diff": lambda x, *, axis=-1, n=1: t.diff(x, n, axis),
         "sort": lambda x, *, axis=-1, descending=False, stable=True: t.sort(x, axis, descending).values,
-        "polygamma": lambda x, *, n: t.polygamma(n, x),
         "erf": t.erf, "hardtanh": lambda x, *, min_val=-1.0, max_val=1.0: f.hardtanh(x, min_val, max_val),
         "clip": lambda x, low, high: t.minimum(t.maximum(x, t.as_tensor(low, dtype=x.dtype)), t.as_tensor(high, dtype=x.dtype)),
         "linalg.det": t.linalg.det, "linalg.inv": t.linalg.inv,
@@ -416,27 +439,39 @@ def in_torch(t: Any) -> Words:
         "linalg.matrix_power": lambda x, *, n: t.linalg.matrix_power(x, n),
         "linalg.trace": lambda x, *, offset=0: t.diagonal(x, offset, -2, -1).sum(-1),
         "linalg.svdvals": t.linalg.svdvals, "linalg.pinv": t.linalg.pinv,
+        "linalg.eigvalsh": lambda x: t.linalg.eigvalsh((x + x.mT) / 2),  # it reads one triangle
+        "linalg.solve": solve,
+        "linalg.frobenius": lambda x, *, keepdims=False: t.linalg.matrix_norm(x, keepdim=keepdims),
+        "prod": prod, "kron": t.kron, "softsign": f.softsign, "rsqrt": t.rsqrt, "logistic": t.sigmoid,
+        "tensordot": lambda a, b, *, axes=2: t.tensordot(a, b, axes if isinstance(axes, int) else [*map(_listed, axes)]),
+        "nll_loss": nll_loss,
+        **{name: getattr(f, name) for name in ("softplus", "leaky_relu", "elu", "celu", "gelu", "tanhshrink",
+           "hardsigmoid", "hardswish", "softshrink", "hardshrink", "threshold")},
+        "binary_cross_entropy": _reduced(lambda a, b: -(b * a.log() + (1 - b) * (1 - a).log()), "mean"),
+        "binary_cross_entropy_with_logits": _reduced(
+            lambda a, b: -(b * f.logsigmoid(a) + (1 - b) * f.logsigmoid(-a)), "mean"),
+        "smooth_l1_loss": _reduced(lambda a, b, beta=1.0: f.smooth_l1_loss(*t.broadcast_tensors(a, b), reduction="none", beta=beta), "mean"),
     }  # fmt: skip
 
     def gather(line: Any, places: Any) -> Any:
         return t.cat([t.zeros(1, dtype=line.dtype), line])[t.tensor(places)]
 
     words |= _movers(t.cat, gather, lambda x: isinstance(x, t.Tensor) and x.dtype == t.float64)
-    return {**_same_names((t, t.special, f)), **{k: v for k, v in words.items() if k in OPS}}
+    found = {**_same_names((t, t.special, f)), **{k: v for k, v in words.items() if k in OPS}}
+    # its polygamma has ten digits, and stands in the derivatives of the first two; sinc has NaN for
+    # its second derivative at 0; the others have none, or no second one
+    for name in ("digamma", "gammaln", "sinc", "floor_divide", "heaviside", "imag", "hardsigmoid"):
+        found.pop(name, None)
+    return found
+
+
+def _listed(axes: Any) -> list[int]:
+    return [axes] if isinstance(axes, int) else list(axes)
 
 
 def _rolled(t: Any, x: Any, shift: Any, axis: Any) -> Any:
     shifts, axes = np.broadcast_arrays(np.atleast_1d(shift), np.atleast_1d(axis))
     return t.roll(x, tuple(shifts.tolist()), tuple(axes.tolist()))
-
-
-def _cumulative(function: Callable[..., Any]) -> Callable[..., Any]:
-    def run(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
-        if include_initial:
-            raise LookupError("not in PyTorch")
-        return function(x, 0 if axis is None else axis)
-
-    return run
 
 
 def in_jax(jax: Any) -> Words:
@@ -463,7 +498,7 @@ def in_jax(jax: Any) -> Words:
     words: Words = {
         "alias": lambda x: x,
         "sum_to": sum_to,
-        "power_scalar": lambda x, *, p: x**p,
+        "power_scalar": lambda x, *, p: x ** (int(p) if p == int(p) else p),  # x**1.0 has NaN at 0
         "abs": jnp.abs, "relu": nn.relu, "sigmoid": nn.sigmoid,
         "softmax": nn.softmax, "log_softmax": nn.log_softmax,
         "logsumexp": nn.logsumexp,
@@ -497,6 +532,26 @@ def in_jax(jax: Any) -> Words:
         "linalg.svdvals": jnp.linalg.svdvals, "linalg.pinv": jnp.linalg.pinv,
         "sort": lambda x, *, axis=-1, descending=False, stable=True: jnp.sort(x, axis, descending=descending),
         "cumulative_prod": jnp.cumulative_prod, "cumulative_sum": jnp.cumulative_sum,
+        "linalg.eigvalsh": jnp.linalg.eigvalsh, "rsqrt": jax.lax.rsqrt, "logistic": nn.sigmoid,
+        "linalg.frobenius": lambda x, *, keepdims=False: jnp.linalg.matrix_norm(x, keepdims=keepdims),
+        "linalg.solve": lambda a, b: jnp.linalg.solve(a, b[:, None])[..., 0] if b.ndim == 1 else jnp.linalg.solve(a, b),
+        "tensordot": lambda a, b, *, axes=2: jnp.tensordot(a, b, axes),
+        "nll_loss": lambda x, targets, *, axis=-1, reduction="mean": {"none": lambda e: e, "sum": jnp.sum, "mean": jnp.mean}[
+            reduction](-picked(x, targets, axis)),
+        "softplus": lambda x, *, beta=1.0, threshold=20.0: jnp.where(x * beta > threshold, x, jnp.logaddexp(x * beta, 0) / beta),
+        "leaky_relu": lambda x, *, negative_slope=0.01: nn.leaky_relu(x, negative_slope),
+        "elu": lambda x, *, alpha=1.0: nn.elu(x, alpha), "celu": lambda x, *, alpha=1.0: nn.celu(x, alpha),
+        "gelu": lambda x, *, approximate="none": nn.gelu(x, approximate == "tanh"),
+        "tanhshrink": lambda x: x - jnp.tanh(x), "softsign": nn.soft_sign,
+        "hardsigmoid": nn.hard_sigmoid, "hardswish": nn.hard_swish,
+        "softshrink": lambda x, *, lambd=0.5: jnp.sign(x) * nn.relu(abs(x) - lambd),
+        "hardshrink": lambda x, *, lambd=0.5: jnp.where(abs(x) > lambd, x, 0),
+        "threshold": lambda x, *, threshold, value: jnp.where(x > threshold, x, value),
+        "binary_cross_entropy": _reduced(lambda a, b: -(b * jnp.log(a) + (1 - b) * jnp.log(1 - a)), "mean"),
+        "binary_cross_entropy_with_logits": _reduced(
+            lambda a, b: -(b * nn.log_sigmoid(a) + (1 - b) * nn.log_sigmoid(-a)), "mean"),
+        "smooth_l1_loss": _reduced(lambda a, b, beta=1.0: jnp.where(
+            abs(a - b) < beta, 0.5 * (a - b) ** 2 / (beta or 1), abs(a - b) - 0.5 * beta), "mean"),
     }  # fmt: skip
 
     def gather(line: Any, places: Any) -> Any:
@@ -504,6 +559,7 @@ def in_jax(jax: Any) -> Words:
 
     words |= _movers(jnp.concatenate, gather, lambda x: isinstance(x, jax.Array) and x.dtype == jnp.float64)
     same = _same_names((jnp, jax.scipy.special, nn))
+    same.pop("nextafter", None)  # no derivative
     plain = {name: getattr(jnp, name) for name in ("sum", "mean", "max", "min", "prod", "matrix_transpose",
              "broadcast_to", "squeeze", "flip", "roll", "take", "tile", "matmul", "kron", "diff")}  # fmt: skip
     return {**same, **{k: v for k, v in {**plain, **words}.items() if k in OPS}}

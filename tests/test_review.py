@@ -174,3 +174,15 @@ def test_no_gradient_is_lost_in_integers():
     with pytest.raises(mg.MinigradError, match=r"sum: a tensor that requires a gradient to int64.*detach"):
         mg.sum(x, dtype=np.int64)
     assert not mg.topk(x, 1).indices.requires_grad
+
+
+def test_a_tuple_inside_an_index_is_an_array():
+    x = mg.tensor(np.zeros((4, 4)), requires_grad=True)
+    x[((0, 0, 3), (1, 1, 3))].sum().backward()
+    assert (x.grad.data[0, 1], x.grad.data[3, 3]) == (2, 1)
+
+
+def test_activations_let_nan_through_and_saturate_right():
+    for f in (mg.hardshrink, lambda x: mg.threshold(x, threshold=1.0, value=7.0)):
+        assert np.isnan(f(mg.tensor(np.nan)).item())
+    assert mg.grad(mg.tanhshrink)(1e20).item() == 1

@@ -192,7 +192,7 @@ gelu = define("gelu", _gelu, _gelu_rule, elementwise=True,
 softsign = define("softsign", lambda x, /: x / (1 + np.abs(x)), lambda g, y, x: g / np.square(1 + np.abs(x)),
                   elementwise=True, branch=np.sign, kinks=[Kink("x = 0", (0.0,), (1.0,), {}, "a kink of the slope")],
                   caption="x / (1 + |x|)")  # fmt: skip
-tanhshrink = define("tanhshrink", lambda x, /: x - np.tanh(x), lambda g, y, x: g * np.square(x - y),
+tanhshrink = define("tanhshrink", lambda x, /: x - np.tanh(x), lambda g, y, x: g * np.square(np.tanh(x)),
                     elementwise=True, analytic=True, caption="x − tanh x")  # fmt: skip
 
 
@@ -231,8 +231,8 @@ softshrink = define("softshrink", lambda x, /, *, lambd=0.5: x - np.clip(x, -lam
     elementwise=True, samples=_on({"lambd": 1.0}), branch=lambda x, /, *, lambd=0.5: np.sign(x) * (np.abs(x) > lambd),
     kinks=[Kink("x = λ", (0.5,), (0.0,)), Kink("x = −λ", (-0.5,), (0.0,))],
     caption="x moved towards 0 by λ, 0 within")  # fmt: skip
-hardshrink = define("hardshrink", lambda x, /, *, lambd=0.5: np.where(np.abs(x) > lambd, x, 0),
-    lambda g, y, x, *, lambd=0.5: np.where(np.abs(x) > lambd, g, 0),
+hardshrink = define("hardshrink", lambda x, /, *, lambd=0.5: np.where(np.abs(x) <= lambd, 0, x),  # NaN stays
+    lambda g, y, x, *, lambd=0.5: np.where(np.abs(x) <= lambd, 0, g),
     elementwise=True, samples=_on({"lambd": 1.0}), branch=lambda x, /, *, lambd=0.5: np.sign(x) * (np.abs(x) > lambd),
     kinks=[Kink("x = λ", (0.5,), (0.0,)), Kink("x = −λ", (-0.5,), (0.0,))], caption="x for |x| > λ, else 0")  # fmt: skip
 
@@ -242,8 +242,8 @@ def _threshold_samples(rng: np.random.Generator) -> Any:
         yield (np.asarray(rng.normal(size=shape)),), {"threshold": 0.1, "value": 20.0}
 
 
-threshold = define("threshold", lambda x, /, *, threshold, value: np.where(x > threshold, x, value),
-    lambda g, y, x, *, threshold, value: np.where(x > threshold, g, 0),
+threshold = define("threshold", lambda x, /, *, threshold, value: np.where(x <= threshold, value, x),
+    lambda g, y, x, *, threshold, value: np.where(x <= threshold, 0, g),
     elementwise=True, samples=_threshold_samples, branch=lambda x, /, *, threshold, value: x > threshold,
     kinks=[Kink("x = threshold", (1.0,), (0.0,), {"threshold": 1.0, "value": 0.0})],
     caption="x for x > threshold, else value")  # fmt: skip

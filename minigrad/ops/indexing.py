@@ -112,9 +112,10 @@ def parse_index(key: Any, where: str = "getitem") -> tuple[tuple[Any, ...], list
     arrays: list[Any] = []
     template = []
     for k in parts:
-        if isinstance(k, (list, np.ndarray, Tensor, bool, np.bool_)):
+        # NumPy reads a tuple inside the index as an array, like a list
+        if isinstance(k, (list, tuple, np.ndarray, Tensor, bool, np.bool_)):
             array = k if isinstance(k, Tensor) else np.asarray(k)
-            if array.size == 0 and isinstance(k, list):
+            if array.size == 0 and isinstance(k, (list, tuple)):
                 array = np.zeros(array.shape, np.intp)
             if array.dtype.kind not in "iub":
                 raise DtypeError(lesson(where, f"an index of dtype {array.dtype}", "integers or booleans"))

@@ -416,22 +416,10 @@ class _Check:
                 pairs = zip(tupled(_t(table[node])), tupled(_t(dots[node])), strict=True)
                 largest = max(largest, float(sum(np.sum(np.abs(a * b)) for a, b in pairs)))
         if self.engine.eps < DOUBLE:
-            natural = self._natural(dots, table)
-            return largest if largest > 1e-17 * natural else 0.05 * natural
+            return largest
         return max(
             largest, 0.1 * max(map(_largest, table.values())) * max(map(_largest, dots.values()))
         )
-
-    def _natural(self, dots: Any, table: Any) -> float:
-        """How far the outputs would move if they moved by the same share as the leaves: what a
-        derivative that is 0, and comes out as rounding, is measured by."""
-        values = self.witness.values
-        shares = [np.sum(np.abs(dots[x])) / np.sum(np.abs(values[x])) for x in self.leaves
-                  if x in dots and np.any(values[x])]  # fmt: skip
-        sizes = [np.sum(np.abs(c * y)) for n in self.witness.outputs
-                 for c, y in zip(tupled(_t(table[n])), tupled(values[n]), strict=True)]  # fmt: skip
-        natural = float(max(shares, default=1.0) * sum(sizes))
-        return natural if np.isfinite(natural) else 0.0
 
     def _native(self, seeds: list[Any], got: list[Any]) -> list[Census]:
         """The gradient in the arguments' own dtype, against the one in extended precision."""

@@ -10,6 +10,7 @@ hypothesis in `strategies`, where a failing program then shrinks.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -210,11 +211,11 @@ def written(value: Any) -> str:
 
 def _origin(op: Op) -> str:
     """The line that registers a user's op."""
-    made_by = getattr(op.rules[0], "__module__", None) if op.rules else None
-    module = made_by or getattr(op.forward, "__module__", None) or "?"
-    if module in ("__main__", "?"):
-        return f"# define the op {op.name!r} here"
-    return f"import {module}  # defines the op {op.name!r}"
+    name = getattr(next(filter(None, op.rules), op.forward), "__module__", None) or "?"
+    found = vars(sys.modules[name]).values() if name in sys.modules else ()
+    if name != "__main__" and any(getattr(value, "op", None) is op for value in found):
+        return f"import {name}  # defines the op {op.name!r}"
+    return f"# define the op {op.name!r} here, as {name} does"
 
 
 # --- is a stage smooth here? ----------------------------------------------------------------
