@@ -1,5 +1,6 @@
 """check_op, mutate and the pytest plugin: what they say, and to whom."""
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -189,13 +190,25 @@ def test_a_rule_that_no_point_tries_is_told(user_op):
 
 def test_a_rule_that_raises_is_told(user_op):
     op = user_op("raising", np.tanh, lambda g, y, x: g @ x.mT)
-    with pytest.raises(GradientError, match="it raised RuleError: rule of 'raising' for input 0"):
-        check_op(op)
+    with pytest.raises(GradientError, match="it raised RuleError: rule of 'raising' for input 0") as caught:
+        check_op(op, [np.ones((2, 3))])
+    message = str(caught.value)
+    assert message.count("it raised RuleError") < 4  # once for each kind of call, not for each claim
+    assert f"not so, for the same reason: {words('nothing_shared')}" in message
 
 
 def test_the_samples_of_a_check_depend_on_the_seed_alone():
     first, again = (str(check_op("tanh", seed=4)) for _ in range(2))
     assert first == again
+
+
+def test_the_examples_of_the_docstrings_run(user_op):
+    user_op("softsign_", np.tanh, lambda g, y, x: g)  # defined anew by the example, and removed here
+    for function in (check_op, mutate):
+        tests = doctest.DocTestFinder().find(function, function.__name__, globs={})
+        assert sum(len(t.examples) for t in tests) >= 3
+        for t in tests:
+            assert doctest.DocTestRunner().run(t).failed == 0
 
 
 # --- mutate -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Every registered op, on every sample it gives of itself, against every claim."""
 
 import itertools
+import os
 
 import checks
 import numpy as np
@@ -27,8 +28,10 @@ def _no_silent_floating_point_errors():
 
 @pytest.mark.parametrize("op", checks.CHECKED, ids=lambda op: op.name)
 def test_every_claim(op):
-    report = check_op(op)
-    assert not report.refused
+    """With more points: ``SEEDS=100 python -m pytest -n 2 tests/test_ops.py -k every_claim``."""
+    for seed in range(int(os.environ.get("SEEDS", "1"))):
+        report = check_op(op, seed=seed)
+        assert not report.refused
 
 
 def test_cofactor_keeps_the_claims_that_ask_for_no_digits():

@@ -83,20 +83,6 @@ def claim(words: str, advice: str, *, of_the_op: bool = False) -> Callable[[Chec
 # --- at a point -----------------------------------------------------------------------------
 
 
-@claim("its derivatives, first and higher, are those of its forward function",
-       "derive the rule anew: rule(g, y, *inputs) is g times the local derivative, written so that it runs "
-       "on tensors too (values taken out with .data or .numpy() are lost to the second derivative)")  # fmt: skip
-def derivatives(case: Case, order: int = 2) -> Iterator[str]:
-    """`check_grads` on the op alone, in extended precision."""
-    names = [f"input {i}" for i in case.places]
-    try:
-        points = [case.inputs[i] for i in case.places]
-        case.report = check_grads(case.function(), *points, order=order, seed=case.seed, names=names)
-    except GradientError as error:
-        case.census = error.census
-        yield str(error).removeprefix("check_grads: ")
-
-
 @claim("each input gets one cotangent, of its own shape and dtype, recorded or not",
        "return an array of the input's shape; give None in place of the rule where nothing flows, and "
        "broadcasts=True to define() if operands are stretched against each other")  # fmt: skip
@@ -111,6 +97,20 @@ def one_cotangent_each(case: Case) -> Iterator[str]:
                 yield f"input {i} is {x.shape} {x.dtype}, its cotangent {c.shape} {c.dtype}"
             if record and not isinstance(c, Tensor):
                 yield f"the cotangent of input {i} is a {type(c).__name__} where the rule ran on tensors"
+
+
+@claim("its derivatives, first and higher, are those of its forward function",
+       "derive the rule anew: rule(g, y, *inputs) is g times the local derivative, written so that it runs "
+       "on tensors too (values taken out with .data or .numpy() are lost to the second derivative)")  # fmt: skip
+def derivatives(case: Case, order: int = 2) -> Iterator[str]:
+    """`check_grads` on the op alone, in extended precision."""
+    names = [f"input {i}" for i in case.places]
+    try:
+        points = [case.inputs[i] for i in case.places]
+        case.report = check_grads(case.function(), *points, order=order, seed=case.seed, names=names)
+    except GradientError as error:
+        case.census = error.census
+        yield str(error).removeprefix("check_grads: ")
 
 
 @claim("a rule is one program: on arrays and on tensors it gives the same bits",
