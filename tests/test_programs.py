@@ -74,6 +74,18 @@ def test_programs_agree_in_value_gradient_and_second_derivative(peer, seed, requ
         assert len(tally.ops) > 0.9 * len(campaign.shared_ops((peer,)))
 
 
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+def test_every_op_alone_agrees(peer, request):
+    """In the peer's words, which programs rely on."""
+    request.getfixturevalue(peer)
+    theirs = campaign.peer(peer)
+    for op in usable():
+        if op.name in theirs.words:
+            for program in some(3, 1, ops=[op], stages=1):
+                off = campaign.disagreement(campaign.ours(program), theirs(program))
+                assert not off, f"{peer}, {off}\n{program.source()}"
+
+
 def test_programs_of_every_op_pass_check_grads(seed):
     for k, program in enumerate(some(40, seed)):
         try:
@@ -116,7 +128,7 @@ def test_the_campaign_is_one_command_and_goes_on_where_it_stopped(torch, tmp_pat
 
 
 def test_programs_are_forked_bounded_and_of_every_op():
-    programs = some(1500)
+    programs = some(1000)
     drawn = {name for p in programs for name in p.ops}
     assert {op.name for op in usable() if op.differentiable} - drawn == set()
     assert np.mean([p.forks > 0 for p in programs]) > 0.6
@@ -224,8 +236,7 @@ def test_every_index_expression_is_valid_and_selects_what_numpy_does(data):
 def test_index_expressions_are_of_every_kind():
     kinds = set()
 
-    @quick
-    @settings(max_examples=500)
+    @settings(quick, max_examples=500)
     @given(st.indices((3, 4, 2)))
     def collect(index):
         parts = index if isinstance(index, tuple) else (index,)
