@@ -245,7 +245,8 @@ def _primitives() -> Words:
         }.items()},
         "integer_pow": lambda x, *, y: np.power(x, y) if y >= 0 else 1 / np.power(x, -y),
         "select_n": select_n, "dot_general": dot_general, "broadcast_in_dim": broadcast_in_dim,
-        "reshape": lambda x, *, new_sizes, dimensions=None, **params: x.transpose(dimensions).reshape(new_sizes),
+        "reshape": lambda x, *, new_sizes, dimensions=None, **params: (
+            x if dimensions is None else x.transpose(dimensions)).reshape(new_sizes),
         "squeeze": lambda x, *, dimensions: np.squeeze(x, tuple(dimensions)),
         "expand_dims": lambda x, *, dimensions: np.expand_dims(x, tuple(dimensions)),
         "transpose": lambda x, *, permutation: x.transpose(permutation),

@@ -20,7 +20,7 @@ from minigrad.testing import strategies as st
 from minigrad.testing.programs import Ref, attempt, draw_program, usable, written
 
 COUNT = int(os.environ.get("MINIGRAD_PROGRAMS", "500"))
-"""How many programs a run compares with each peer."""
+"""How many programs a run compares with PyTorch; with JAX, which takes ten times as long, a fifth."""
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
@@ -64,14 +64,26 @@ def some(count, seed=0, **options):
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_programs_agree_in_value_gradient_and_second_derivative(peer, seed, request):
     request.getfixturevalue(peer)
-    tally = campaign.Tally()
-    for _ in campaign.campaign(COUNT, seed, [peer], tally):
+    tally, count = campaign.Tally(), COUNT if peer == "torch" else COUNT // 5
+    for _ in campaign.campaign(count, seed, [peer], tally):
         assert not tally.wrong, tally.wrong[0]
-    assert tally.programs == COUNT
-    assert tally.forked > COUNT / 2
-    assert tally.skipped.total() <= COUNT / 20, tally.skipped
-    if COUNT >= 500:
+    assert tally.programs == count
+    assert tally.forked > count / 2
+    assert tally.skipped.total() <= count / 20, tally.skipped
+    if count >= 500:
         assert len(tally.ops) > 0.9 * len(campaign.shared_ops((peer,)))
+
+
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+def test_every_op_alone_agrees(peer, request):
+    """In the peer's words, which programs rely on."""
+    request.getfixturevalue(peer)
+    theirs = campaign.peer(peer)
+    for op in usable():
+        if op.name in theirs.words:
+            for program in some(3 if peer == "torch" else 1, 1, ops=[op], stages=1):
+                off = campaign.disagreement(campaign.ours(program), theirs(program))
+                assert not off, f"{peer}, {off}\n{program.source()}"
 
 
 def test_programs_of_every_op_pass_check_grads(seed):
@@ -116,7 +128,7 @@ def test_the_campaign_is_one_command_and_goes_on_where_it_stopped(torch, tmp_pat
 
 
 def test_programs_are_forked_bounded_and_of_every_op():
-    programs = some(1500)
+    programs = some(1000)
     drawn = {name for p in programs for name in p.ops}
     assert {op.name for op in usable() if op.differentiable} - drawn == set()
     assert np.mean([p.forks > 0 for p in programs]) > 0.6
