@@ -139,9 +139,10 @@ def _row(sizes: tuple[int, int, int, int], rounds: int) -> dict[str, Any]:
     torch, others = by_torch(problem), {name: make(problem) for name, make in RIVALS.items()}
     _check({"torch": torch, **others})
     row: dict[str, Any] = dict(zip(("T", "B", "n_x", "n_a"), sizes, strict=True))
-    # each next to torch alone: a third rival leaves the caches and the heap to the next
+    # each next to torch alone, a third rival leaves the caches and the heap to the next; and each
+    # several times in a row, as a training does, or it pays for the other's arrays in the caches
     for name, rival in others.items():
-        found = timing.compare({"torch": torch, name: rival}, rounds=rounds)
+        found = timing.compare({"torch": torch, name: rival}, rounds=rounds, seconds=0.1)
         row.setdefault("torch ms", 1e3 * found.median("torch"))
         row[name] = found.ratio(name, to="torch")
     return row
