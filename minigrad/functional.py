@@ -13,7 +13,7 @@ from .errors import ArgumentError, DtypeError, ShapeError, lesson
 from .forward import pushforward
 from .graph import newest_first
 from .mode import enable_grad, get_mode, no_grad, recorded_mode
-from .tensor import Tensor, alias, apply, constant, pull, tensor
+from .tensor import Tensor, alias, apply, as_tensor, constant, pull, tensor
 from .tree import Rebuild, flatten, leaves_like
 
 
@@ -249,7 +249,7 @@ class Call:
     @functools.cached_property
     def outputs(self) -> list[Tensor]:
         """The leaves of what `f` returned."""
-        return [y if isinstance(y, Tensor) else tensor(y) for y in self.returned]
+        return [as_tensor(y) for y in self.returned]
 
     def value(self) -> Any:
         """What `f` returned; outside of other transforms, without its graph."""

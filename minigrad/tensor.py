@@ -512,6 +512,11 @@ def tensor(
     return out
 
 
+def as_tensor(x: Any) -> Tensor:
+    """A Tensor as it is; anything else as a constant."""
+    return x if isinstance(x, Tensor) else tensor(x)
+
+
 def pull(
     outputs: Sequence[Tensor],
     seeds: Sequence[Any],

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import PUBLIC
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, as_tensor
 from .module import Buffer, Module, Parameter
 
 Size = int | tuple[int, ...]
@@ -120,7 +120,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
-            return x if isinstance(x, Tensor) else tensor(x)
+            return as_tensor(x)
         return PUBLIC["dropout"](x, self.p, rng=self.rng)
 
 

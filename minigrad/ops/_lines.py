@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Sample
-from ..tensor import Tensor, tensor
+from ..tensor import as_tensor
 from ._axes import refuse_axis
 
 
@@ -79,7 +79,7 @@ def running_samples(rng: np.random.Generator) -> Iterator[Sample]:
 
 def flattened(function: Any, x: Any, axis: int | None, dtype: Any) -> Any:
     """What NumPy's names do where no axis is given."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if axis is None and x.ndim != 1:
         x = x.reshape(-1)
     return function(x, axis=axis, dtype=dtype)

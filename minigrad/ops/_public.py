@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import ArgumentError, AxisError, MinigradError, lesson
 from ..op import NUMPY, Counterpart, Op, publish
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor
 from ._axes import axes_of, refuse_axis
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,11 +63,6 @@ def public(
         return call  # type: ignore[return-value]
 
     return decorate
-
-
-def as_tensor(x: Any) -> Tensor:
-    """A Tensor as it is; anything else as a constant."""
-    return x if isinstance(x, Tensor) else tensor(x)
 
 
 def parts_of(name: str, arrays: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, DtypeError, IndexingError, ShapeError, lesson
 from ..op import Op, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._axes import kept, refuse_axis
 from .comparison import not_equal
 from .indexing import take, where
@@ -168,7 +168,7 @@ class _Classes:
         self.valid = None if ignore_index is None else not_equal(targets, ignore_index)
         self.targets = targets if self.valid is None else where(self.valid, targets, 0)
         _checked(name, (scores.data, self.targets.data), {"axis": axis, "reduction": reduction})
-        self.weight = None if weight is None else weight if isinstance(weight, Tensor) else tensor(weight)
+        self.weight = None if weight is None else as_tensor(weight)
         if self.weight is not None and self.weight.shape != (scores.shape[axis],):
             raise ShapeError(lesson(name, f"weight of shape {self.weight.shape}",
                                     f"({scores.shape[axis]},), one for each class"))  # fmt: skip
@@ -214,8 +214,8 @@ def cross_entropy(
     label_smoothing : float
         This part of each target is spread evenly over the classes.
     """
-    logits = logits if isinstance(logits, Tensor) else tensor(logits)
-    targets = targets if isinstance(targets, Tensor) else tensor(targets)
+    logits = as_tensor(logits)
+    targets = as_tensor(targets)
     smooth = label_smoothing
     if not 0 <= smooth <= 1:
         raise ArgumentError(lesson("cross_entropy", f"label_smoothing={smooth!r}", "a number from 0 to 1"))
@@ -255,7 +255,7 @@ def _soft_targets(
     if smooth:
         q = (1 - smooth) * q + smooth / logits.shape[axis]
     if weight is not None:
-        weight = weight if isinstance(weight, Tensor) else tensor(weight)
+        weight = as_tensor(weight)
         if weight.shape != (logits.shape[axis],):
             raise ShapeError(lesson("cross_entropy", f"weight of shape {weight.shape}",
                                     f"({logits.shape[axis]},), one for each class"))  # fmt: skip
@@ -276,8 +276,8 @@ def nll_loss(
     targets, axis, reduction, weight, ignore_index
         As in `cross_entropy`, class numbers only.
     """
-    x = x if isinstance(x, Tensor) else tensor(x)
-    targets = targets if isinstance(targets, Tensor) else tensor(targets)
+    x = as_tensor(x)
+    targets = as_tensor(targets)
     if weight is None and ignore_index is None:
         return apply(_nll, (x, targets), {"axis": axis, "reduction": reduction})
     classes = _Classes("nll_loss", x, targets, axis, reduction, weight, ignore_index)

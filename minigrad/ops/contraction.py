@@ -12,7 +12,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import OPS, publish
-from ..tensor import Tensor, tensor
+from ..tensor import as_tensor
 from ._axes import refuse_axis
 from .einsum import einsum_rule
 from .shape import matrix_transpose
@@ -244,7 +244,7 @@ kron = define("kron", lambda x1, x2, /: np.kron(x1, x2), _kron_rule(0), _kron_ru
 
 
 def as_tensors(*xs: Any) -> list[Any]:
-    return [x if isinstance(x, Tensor) else tensor(x) for x in xs]
+    return [as_tensor(x) for x in xs]
 
 
 def dot(x1: Any, x2: Any, /) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Op, Sample, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._windows import (
     GEOMETRIES,
     Padding,
@@ -191,8 +191,8 @@ convolution_weight: Op = declare(
 
 def _operands(name: str, n: int, x: Any, weight: Any) -> tuple[Any, Any, bool]:
     """Tensors, `x` with an axis of samples, and whether that was added."""
-    x = x if isinstance(x, Tensor) else tensor(x)
-    weight = weight if isinstance(weight, Tensor) else tensor(weight)
+    x = as_tensor(x)
+    weight = as_tensor(weight)
     if weight.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
         size, kernel = ("L", "K") if n == 1 else ("D, H, W"[-3 * n + 2:], "kD, kH, kW"[-4 * n + 2:])
         raise ShapeError(lesson(name, f"x of shape {x.shape} and weight of shape {weight.shape}",
@@ -203,7 +203,7 @@ def _operands(name: str, n: int, x: Any, weight: Any) -> tuple[Any, Any, bool]:
 
 def _finish(name: str, y: Any, bias: Any, n: int, alone: bool) -> Any:
     if bias is not None:
-        bias = bias if isinstance(bias, Tensor) else tensor(bias)
+        bias = as_tensor(bias)
         if bias.shape != (y.shape[1],):
             raise ShapeError(lesson(name, f"bias of shape {bias.shape}", f"({y.shape[1]},), one for each channel"))
         y = y + bias.reshape(-1, *(1,) * n)

@@ -10,7 +10,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, lesson
 from ..op import Sample, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import Tensor, apply, as_tensor, tensor
 from ._lines import along, filled, flattened, line_of, refuse_line, running_samples
 
 # --- sums ----------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     """
     if prepend is None and append is None or n == 0:  # NumPy puts nothing beside what it leaves as it is
         return apply(differences, (x,), {"axis": axis, "n": n})
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     parts = [x if part is x else _widened(part, x, axis) for part in (prepend, x, append) if part is not None]
     return apply(differences, (np.concatenate(parts, axis=axis),), {"axis": axis, "n": n})
 
@@ -116,10 +116,10 @@ def trapezoid(y: Any, /, *, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any
 
     Differentiable in the samples, in the points and in the distance.
     """
-    y = y if isinstance(y, Tensor) else tensor(y)
+    y = as_tensor(y)
     line = line_of(y, axis)
     if x is not None:
-        x = x if isinstance(x, Tensor) else tensor(x)
+        x = as_tensor(x)
         dx = diff(x, axis=-1 if x.ndim == 1 else axis)
         if x.ndim == 1:
             dx = dx.reshape((-1, *(1,) * (y.ndim - 1 - line)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DomainError, lesson
 from ..op import NUMPY, Counterpart, Op, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._matrices import real, refuse_matrices, spectral, symmetric, untouched, which
 from .contraction import product
 
@@ -119,7 +119,7 @@ def _from_triangle(a: Any, UPLO: Any) -> Any:
     """The symmetric matrix of which NumPy reads one triangle; None: the symmetric part."""
     if UPLO is None:
         return a
-    a = a if isinstance(a, Tensor) else tensor(a)
+    a = as_tensor(a)
     if not isinstance(UPLO, str) or UPLO.upper() not in ("L", "U"):
         raise ArgumentError(lesson("linalg.eigh", f"UPLO={UPLO!r}", "'L' or 'U'"))
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..op import publish
-from ..tensor import Tensor, tensor
+from ..tensor import as_tensor
 from .indexing import take
 
 
 def linear(x: Any, weight: Any, /, bias: Any = None) -> Any:
     """``x @ weightᵀ + bias``: x (..., n_in), weight (n_out, n_in), bias (n_out,)."""
-    weight = weight if isinstance(weight, Tensor) else tensor(weight)
+    weight = as_tensor(weight)
     y = x @ weight.mT
     return y if bias is None else y + bias
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, DomainError, DtypeError, ShapeError, lesson
 from ..op import OPS, PUBLIC, Kink, Op, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._matrices import failing, refuse_matrices, spectral, which
 from .contraction import product
 from .determinant import cofactor
@@ -207,7 +207,7 @@ def multi_dot(arrays: Any, /) -> Any:
     arrays = list(arrays)
     if len(arrays) < 2:
         raise ArgumentError(lesson("linalg.multi_dot", f"{len(arrays)} arrays", "at least two"))
-    arrays = [x if isinstance(x, Tensor) else tensor(x) for x in arrays]
+    arrays = [as_tensor(x) for x in arrays]
     size = [*(x.shape[0] if x.ndim > 1 else 1 for x in arrays), arrays[-1].shape[-1] if arrays[-1].ndim > 1 else 1]
     if arrays[-1].ndim == 1:
         size[-2] = arrays[-1].shape[0]
@@ -270,7 +270,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     Where the norm is not differentiable: 0 at the zero matrix; equal columns, rows or singular
     values that tie share the gradient evenly.
     """
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(lesson("linalg.matrix_norm", f"an array of shape {x.shape}", "matrices (..., m, n)"))
     if isinstance(ord, str) and ord == "fro":

@@ -17,7 +17,7 @@ from ..define import define
 from ..domain import Domain
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Function, Kink, Sample, publish
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, as_tensor, tensor
 from ._axes import refuse_axis, share
 from .activation import sigmoid
 from .arithmetic import maximum
@@ -322,7 +322,7 @@ def cosine_similarity(x1: Any, x2: Any, /, *, axis: int = -1, eps: float = 1e-8)
     Norms below `eps` count as `eps`, so that a zero vector has similarity 0 and a finite
     gradient.
     """
-    x1, x2 = (x if isinstance(x, Tensor) else tensor(x) for x in (x1, x2))
+    x1, x2 = (as_tensor(x) for x in (x1, x2))
     try:
         shape = np.broadcast_shapes(x1.shape, x2.shape)
     except ValueError:

@@ -10,7 +10,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, DtypeError, ShapeError, lesson
 from ..op import Op, Sample, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._axes import Axis, axes_of, count, refuse_axis
 
 # --- softmax -----------------------------------------------------------------------------
@@ -126,7 +126,7 @@ moments: Op = declare(
 
 
 def _tensor(x: Any, name: str) -> Any:
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if x.dtype.kind != "f":
         raise DtypeError(lesson(name, f"dtype {x.dtype}", "a float dtype", "write x.astype(np.float64)"))
     return x
@@ -147,7 +147,7 @@ def _affine(name: str, y: Any, weight: Any, bias: Any, axis: Axis) -> Any:
 
 
 def _laid(value: Any, shape: tuple[int, ...]) -> Any:
-    value = value if isinstance(value, Tensor) else tensor(value)
+    value = as_tensor(value)
     return value if value.shape == shape[len(shape) - value.ndim :] else value.reshape(shape)
 
 
@@ -260,7 +260,7 @@ def batch_norm(
         mean, variance = (m.reshape(-1) for m in apply(moments, (x,), {"axis": others}))
         y = apply(standardize, (x,), {"axis": others, "eps": eps})
         return BatchNormResult(_affine("batch_norm", y, weight, bias, channel), mean, variance)
-    mean, variance = (m if isinstance(m, Tensor) else tensor(m) for m in (mean, variance))
+    mean, variance = (as_tensor(m) for m in (mean, variance))
     scale = 1 / np.sqrt(variance + eps) if weight is None else weight / np.sqrt(variance + eps)
     shift = -mean * scale if bias is None else bias - mean * scale
     return BatchNormResult(_affine("batch_norm", x, scale, shift, channel), mean, variance)

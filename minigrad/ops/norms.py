@@ -11,7 +11,7 @@ from ..backward import cast
 from ..define import define
 from ..errors import ArgumentError, DomainError, lesson
 from ..op import PUBLIC, Kink, Op, Sample, declare, publish
-from ..tensor import Tensor, tensor
+from ..tensor import as_tensor
 from ._axes import Axis, reduction_samples, refuse_axis, spread
 
 # --- ln Σ eˣ ---------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def norm(x: Any, /, *, ord: Any = None, axis: Axis = None, keepdims: bool = Fals
     axis : int, pair of int or None
         One axis holds vectors, two hold matrices; None takes all of `x`.
     """
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     matrices = isinstance(axis, (tuple, list)) and len(axis) == 2 or axis is None and x.ndim == 2
     if ord is None or ord == "fro" and matrices:
         return vector_norm(x, axis=axis, keepdims=keepdims)

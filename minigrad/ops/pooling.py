@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import Kink, Op, Sample, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._windows import (
     GEOMETRIES,
     Pads,
@@ -157,7 +157,7 @@ def _geometry(
     name: str, x: Any, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Any, dict[str, Any], Pads]:
     """The tensor, the parameters of the windows, and the padding without what rounding up adds."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if x.ndim < n or x.ndim > n + 2:
         raise ShapeError(lesson(name, f"x of shape {x.shape}", f"(N, C, *size) with {n} axes of size"))
     kernel = sizes(name, "kernel_size", kernel_size, n)
@@ -258,7 +258,7 @@ def _adaptive_of(n: int) -> Any:
     name = f"adaptive_avg_pool{n}d"
 
     def pool(x: Any, /, output_size: Size) -> Any:
-        x = x if isinstance(x, Tensor) else tensor(x)
+        x = as_tensor(x)
         if x.ndim < n:
             raise ShapeError(lesson(name, f"x of shape {x.shape}", f"(N, C, *size) with {n} axes of size"))
         wanted, lead, size = sizes(name, "output_size", output_size, n), x.shape[: x.ndim - n], x.shape[x.ndim - n :]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DtypeError, lesson
 from ..op import declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 
 _drawn_from: ContextVar[dict[np.random.Generator, Any] | None] = ContextVar("drawn_from", default=None)
 
@@ -56,7 +56,7 @@ def dropout(x: Any, /, rate: float, *, rng: np.random.Generator) -> Any:
                                    "write rng=np.random.default_rng(seed)"))  # fmt: skip
     if not 0 <= rate < 1:
         raise ArgumentError(lesson("dropout", f"rate={rate!r}", "0 <= rate < 1"))
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if x.dtype.kind != "f":
         raise DtypeError(lesson("dropout", f"dtype {x.dtype}", "a float dtype"))
     return x * apply(dropout_mask, (), {"shape": x.shape, "rate": rate, "dtype": x.dtype, "rng": rng})

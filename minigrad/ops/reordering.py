@@ -9,8 +9,9 @@ import numpy as np
 
 from ..define import define
 from ..errors import ArgumentError, ShapeError, lesson
+from ..tensor import as_tensor
 from ._axes import Axis, refuse_axis
-from ._public import as_tensor, checked_axes, public
+from ._public import checked_axes, public
 from .shape import swapaxes
 
 

@@ -11,9 +11,9 @@ from ..broadcast import sum_to
 from ..define import define
 from ..errors import ArgumentError, DtypeError, IndexingError, ShapeError, lesson
 from ..op import Op, declare
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, as_tensor
 from ._axes import refuse_axis
-from ._public import as_tensor, checked_axes, parts_of, public
+from ._public import checked_axes, parts_of, public
 from .indexing import (
     ARRAY,
     fill,

@@ -10,7 +10,7 @@ import numpy as np
 from ..define import define
 from ..errors import ShapeError, lesson
 from ..op import PUBLIC, Op, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 
 argwhere = define("argwhere", lambda x, /: np.argwhere(x), numpy={np.argwhere: {}},
                   caption="the indices of the x that are not 0, a row each")  # fmt: skip
@@ -18,7 +18,7 @@ argwhere = define("argwhere", lambda x, /: np.argwhere(x), numpy={np.argwhere: {
 
 def nonzero(x: Any, /) -> tuple[Any, ...]:
     """The indices of the elements that are not 0: one array for each axis."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     if not x.ndim:
         raise ShapeError(lesson("nonzero", "a scalar", "at least one axis", "use x.reshape(1)"))
     return tuple(PUBLIC["unstack"](argwhere(x), axis=1))
@@ -61,7 +61,7 @@ class UniqueInverseResult(NamedTuple):
 
 def _unique(x: Any, *wanted: Op, equal_nan: bool = False) -> tuple[Any, ...]:
     """The values, ascending, and where they stand; then what is wanted."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     params = {"equal_nan": equal_nan}
     places = apply(first_places, (x,), params)
     rest = (places if op is first_places else apply(op, (x,), params) for op in wanted)

@@ -13,9 +13,9 @@ from ..broadcast import sum_to
 from ..define import define
 from ..errors import ArgumentError, DtypeError, ShapeError, lesson
 from ..op import NUMPY, Counterpart, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import Tensor, apply, as_tensor
 from ._axes import refuse_axis
-from ._public import as_tensor, checked_axes, public
+from ._public import checked_axes, public
 
 Shape = int | tuple[int, ...]
 
@@ -283,7 +283,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
 
     A tensor that requires a gradient cannot become integer or bool on the graph: detach it.
     """
-    x, dtype = x if isinstance(x, Tensor) else tensor(x), np.dtype(dtype)
+    x, dtype = as_tensor(x), np.dtype(dtype)
     if x.requires_grad and dtype.kind != "f":
         raise DtypeError(lesson("astype", f"a tensor that requires a gradient to {dtype}",
                                 "no gradient passes through integers",

@@ -10,7 +10,7 @@ import numpy as np
 from ..define import define
 from ..errors import ArgumentError, ShapeError, lesson
 from ..op import NUMPY, PUBLIC, Counterpart, Kink, Op, Sample, declare, publish
-from ..tensor import Tensor, apply, tensor
+from ..tensor import apply, as_tensor
 from ._axes import refuse_axis
 
 # --- where each value goes -----------------------------------------------------------------
@@ -150,7 +150,7 @@ def topk(x: Any, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     Of equal values the first is taken.  `largest=False` gives the smallest, smallest first.
     The values have a gradient.
     """
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     order = apply(argtopk, (x,), {"k": k, "axis": axis, "largest": largest})
     return TopK(apply(_topk, (x, order), {"axis": axis}), order)
 
@@ -204,7 +204,7 @@ def searchsorted(x1: Any, x2: Any, /, *, side: Literal["left", "right"] = "left"
         Indices that put `x1` into ascending order, such as `argsort` gives.
     """
     if sorter is not None:
-        x1 = PUBLIC["getitem"](x1 if isinstance(x1, Tensor) else tensor(x1), sorter)
+        x1 = PUBLIC["getitem"](as_tensor(x1), sorter)
     return apply(_search, (x1, x2), {"side": side})
 
 

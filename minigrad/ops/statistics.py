@@ -11,7 +11,7 @@ from ..backward import cast
 from ..define import define
 from ..errors import ShapeError, lesson
 from ..op import Kink, Sample, publish
-from ..tensor import Tensor, tensor
+from ..tensor import as_tensor
 from ._axes import Axis, axes_of, count, reduction_samples, refuse_axis, spread
 from .reduction import mean as public_mean
 
@@ -103,8 +103,8 @@ def average(x: Any, /, *, axis: Axis = None, weights: Any = None, keepdims: bool
     """
     if weights is None:
         return public_mean(x, axis=axis, keepdims=keepdims)
-    x = x if isinstance(x, Tensor) else tensor(x)
-    w = weights if isinstance(weights, Tensor) else tensor(weights)
+    x = as_tensor(x)
+    w = as_tensor(weights)
     if w.shape != x.shape:
         axes = axes_of(axis, x.ndim)
         if axis is None or w.shape != tuple(x.shape[a] for a in axes):
@@ -118,7 +118,7 @@ def average(x: Any, /, *, axis: Axis = None, weights: Any = None, keepdims: bool
 
 def cov(x: Any, /, *, rowvar: bool = True, correction: float = 1.0) -> Any:
     """The covariance of variables, which are the rows of `x`, or its columns."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     lines = x.reshape(1, -1) if x.ndim < 2 else x if rowvar else x.mT
     d = lines - mean(lines, axis=1, keepdims=True)
     c = (d @ d.mT) / (d.shape[1] - correction)
@@ -127,13 +127,13 @@ def cov(x: Any, /, *, rowvar: bool = True, correction: float = 1.0) -> Any:
 
 def nansum(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """`sum`, NaN counted as 0; no cotangent goes to a NaN."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     return np.sum(np.where(np.isnan(x), 0, x), axis=axis, keepdims=keepdims)
 
 
 def nanmean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """`mean` of what is not NaN; no cotangent goes to a NaN."""
-    x = x if isinstance(x, Tensor) else tensor(x)
+    x = as_tensor(x)
     present = np.sum(~np.isnan(x), axis=axis, keepdims=keepdims)
     total = nansum(x, axis=axis, keepdims=keepdims)
     return cast(total / present, dtype=total.dtype) if total.dtype.kind == "f" else total / present

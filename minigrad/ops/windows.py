@@ -15,9 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view as _view
 from ..define import define
 from ..errors import ArgumentError, DtypeError, ShapeError, lesson
 from ..op import Op, declare
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, as_tensor
 from ._axes import refuse_axis
-from ._public import as_tensor, checked_axes, public
+from ._public import checked_axes, public
 from .indexing import ARRAY, scatter
 
 # --- repeat and tile ---------------------------------------------------------------------

@@ -21,7 +21,7 @@ from ..mode import enable_grad
 from ..tensor import Tensor, apply, constant, handle_of, pull, tensor
 from ..tree import flatten
 from .report import Census, GradientError, Report, census_of
-from .stage import EXTENDED, extended, tupled
+from .stage import EXTENDED, drawn, extended, places_of, tupled
 from .witness import Witness, draws
 
 DRAWS = 3
@@ -29,8 +29,6 @@ PERTURBED = 6
 """At so many points nearby is rounding measured, where a comparison fails."""
 NEARBY = 1e-7
 """How far they lie away, relative."""
-ENTRIES = 400
-"""Up to so many entries of a wrong gradient are compared one by one."""
 DIFFERENCES = 1e-11
 """What is asked of a comparison with difference quotients, relative."""
 DOUBLE = 2.0**-52
@@ -448,11 +446,7 @@ class _Check:
 
     def _explain(self, k: int, order: int, got: Any, along: Callable[[int, Any], Any]) -> Census:
         """Entry by entry, and stage by stage."""
-        places = list(np.ndindex(np.shape(got)))
-        if len(places) > ENTRIES:
-            places = [
-                places[j] for j in sorted(self.rng.choice(len(places), ENTRIES, replace=False))
-            ]
+        places = places_of(self.rng, np.shape(got))
         expected, actual = [], []
         for place in places:
             e = np.zeros(np.shape(got), EXTENDED)
@@ -501,11 +495,7 @@ class _Check:
         return [self._random(self.witness.values[n]) for n in self.witness.outputs]
 
     def _random(self, like: Any) -> Any:
-        """Of either sign, none small, no two alike."""
-        shape = np.shape(like)
-        return np.asarray(
-            self.rng.uniform(0.25, 2, shape) * self.rng.choice([-1.0, 1.0], shape)
-        ).astype(EXTENDED)
+        return drawn(self.rng, like)
 
     def _oracle(self) -> str:
         found = self.witness.oracles | self.oracles

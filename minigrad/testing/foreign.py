@@ -15,9 +15,19 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
 from .report import Census, GradientError, Report, census_of
-from .stage import EXTENDED, Moved, by_complex_step, by_differences, extended, run, tupled
+from .stage import (
+    EXTENDED,
+    Moved,
+    by_complex_step,
+    by_differences,
+    drawn,
+    extended,
+    places_of,
+    run,
+    tupled,
+)
 
-DRAWS, PERTURBED, ENTRIES = 3, 4, 400
+DRAWS, PERTURBED = 3, 4
 DOUBLE = 2.0**-52
 DIFFERENCES = 1e-9
 AGREE = 1e-5
@@ -218,11 +228,7 @@ class _Foreign:
 
     def _census(self, k: int, seeds: Any, got: Any, relative: float) -> Census:
         shape = np.shape(got[k])
-        places = list(np.ndindex(shape))
-        if len(places) > ENTRIES:
-            places = [
-                places[j] for j in sorted(self.rng.choice(len(places), ENTRIES, replace=False))
-            ]
+        places = places_of(self.rng, shape)
         expected = []
         for place in places:
             e = np.zeros(shape, EXTENDED)
@@ -237,10 +243,7 @@ class _Foreign:
                       self._oracle(), self.seed)  # fmt: skip
 
     def _random(self, like: Any) -> Any:
-        shape = np.shape(like)
-        return np.asarray(
-            self.rng.uniform(0.25, 2, shape) * self.rng.choice([-1.0, 1.0], shape)
-        ).astype(EXTENDED)
+        return drawn(self.rng, like)
 
     def _oracle(self) -> str:
         return " and ".join(sorted(self.oracles)) + " of the whole function"

@@ -21,7 +21,7 @@ from ..errors import ArgumentError, lesson
 from ..graph import Node, ancestors
 from ..mode import record_all
 from ..op import OPS, Op
-from ..tensor import Tensor, apply, constant, handle_of, pull, tensor
+from ..tensor import Tensor, apply, as_tensor, constant, handle_of, pull, tensor
 from .case import Case, Samples, cotangents, record_of, samples_of
 from .claims import near_edges
 from .stage import tupled
@@ -330,16 +330,12 @@ def _lifted(a: Any) -> Any:
 
 def _left_alone(node: Node, inputs: list[Any]) -> Any:
     """The first operand, in the shape of the result."""
-    return np.broadcast_to(_tensor(inputs[0]), node.value.shape)
+    return np.broadcast_to(as_tensor(inputs[0]), node.value.shape)
 
 
 def _not_moved(node: Node, inputs: list[Any]) -> Any:
     """The operand with its elements where they were."""
-    return _tensor(inputs[0]).reshape(node.value.shape)
-
-
-def _tensor(x: Any) -> Any:
-    return x if isinstance(x, Tensor) else tensor(x)
+    return as_tensor(inputs[0]).reshape(node.value.shape)
 
 
 STRICT = {"greater": "greater_equal", "greater_equal": "greater", "less": "less_equal", "less_equal": "less"}

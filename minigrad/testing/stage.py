@@ -53,6 +53,20 @@ def extended(x: Any) -> Any:
     return array.astype(EXTENDED) if array.dtype.kind == "f" else array
 
 
+def drawn(rng: np.random.Generator, like: Any) -> Any:
+    """A cotangent or a direction: of either sign, none small, no two alike."""
+    shape = np.shape(like)
+    return np.asarray(rng.uniform(0.25, 2, shape) * rng.choice([-1.0, 1.0], shape)).astype(EXTENDED)
+
+
+def places_of(rng: np.random.Generator, shape: tuple[int, ...], most: int = 400) -> list[tuple[int, ...]]:
+    """Where to compare entry by entry: everywhere, or at so many places."""
+    places = list(np.ndindex(shape))
+    if len(places) <= most:
+        return places
+    return [places[j] for j in sorted(rng.choice(len(places), most, replace=False))]
+
+
 def tupled(y: Any) -> tuple[Any, ...]:
     return y if isinstance(y, tuple) else (y,)
 
