@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+
+import minigrad as mg
+from minigrad.op import OPS, PUBLIC
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
@@ -29,6 +32,21 @@ def torch() -> Any:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20190501)
+
+
+@pytest.fixture
+def user_op() -> Iterator[Callable[..., Any]]:
+    """`mg.define` for ops that are gone after the test."""
+    made: list[str] = []
+
+    def define(name: str, *args: Any, **traits: Any) -> Any:
+        made.append(name)
+        return mg.define(name, *args, **traits)
+
+    yield define
+    for name in made:
+        OPS.pop(name, None)
+        PUBLIC.pop(name, None)
 
 
 @pytest.fixture

@@ -10,26 +10,11 @@ import pytest
 
 import minigrad as mg
 from minigrad.domain import POSITIVE
-from minigrad.op import OPS, PUBLIC, Kink
+from minigrad.op import OPS, Kink
 from minigrad.testing import GradientError, check_op, mutate
 from minigrad.testing.claims import CLAIMS, OF_THE_OP
 
 pytest_plugins = ["pytester"]
-
-
-@pytest.fixture
-def user_op():
-    """`mg.define` for ops that are gone after the test."""
-    made = []
-
-    def define(name, *args, **traits):
-        made.append(name)
-        return mg.define(name, *args, **traits)
-
-    yield define
-    for name in made:
-        OPS.pop(name, None)
-        PUBLIC.pop(name, None)
 
 
 def words(name):

@@ -39,21 +39,6 @@ def seed():
     return chosen
 
 
-@pytest.fixture
-def user_op():
-    """`mg.define` for ops that are gone after the test."""
-    made = []
-
-    def define(name, *args, **traits):
-        made.append(name)
-        return mg.define(name, *args, **traits)
-
-    yield define
-    for name in made:
-        OPS.pop(name, None)
-        PUBLIC.pop(name, None)
-
-
 def some(count, seed=0, **options):
     return [draw_program(np.random.default_rng((seed, k)), **options) for k in range(count)]
 
