@@ -15,6 +15,7 @@ from ..graph import Node, canonical, consumers, named
 from ..tensor import Tensor, pull
 
 Array = np.ndarray[Any, Any]
+Uses = dict[Node, list[tuple[Node, int]]]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def ledger(y: Tensor, wrt: Tensor | str, seed: Any = None) -> Ledger:
     if found:
         whole = np.asarray(reduce(add, [c for _, c in found]))
     size = float(np.vdot(whole, whole))
-    labels = _labels(y, [consumer for consumer, _ in found])
+    labels = branch_names(consumers(y._node), [consumer for consumer, _ in found])
     entries = tuple(
         Entry(label, consumer.op.name if consumer.op else "", c, float(np.vdot(c, whole)) / size if size else np.nan)
         for label, (consumer, c) in zip(labels, found, strict=True)
@@ -139,8 +140,8 @@ def node_of(y: Tensor, wrt: Tensor | str) -> Node:
     return node
 
 
-def _labels(y: Tensor, users: list[Node]) -> list[str]:
-    uses = consumers(y._node)
+def branch_names(uses: Uses, users: list[Node]) -> list[str]:
+    """What to call the branches of a fork: the nearest named node that each leads to."""
     labels: list[str] = []
     for user in users:
         name = _nearest_name(user, uses)
@@ -149,7 +150,7 @@ def _labels(y: Tensor, users: list[Node]) -> list[str]:
     return labels
 
 
-def _nearest_name(node: Node, uses: dict[Node, list[tuple[Node, int]]]) -> str:
+def _nearest_name(node: Node, uses: Uses) -> str:
     """The first named node on the way to the output, as long as there is but one way."""
     start = node
     while node.name is None:
