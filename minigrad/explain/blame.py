@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, lesson
-from ..graph import Node, canonical
+from ..graph import Node, canonical, serial_of
 from ..tensor import Tensor
 from .chain import Adjoints, Array, Chain
-from .slips import LONG, Diagnosis, Kind, Suspect, diagnose, diagnose_shape, step_of
+from .forwards import Upstream, all_values, diagnose_value
+from .slips import LONG, Diagnosis, Kind, Suspect, diagnose, diagnose_shape, in_t, step_of
 
 
 class Status(StrEnum):
@@ -63,6 +64,11 @@ class Culprit:
     def error(self) -> float:
         """How far it is off, relative to the largest entry expected."""
         return _apart(self.got, self.expected) / (_size(self.expected) or 1.0)
+
+    def in_t(self, sentence: str) -> str:
+        """A sentence with the steps counted from this array's own, ``c<t+1>`` for ``c<3>``."""
+        name, _, row = self.name.partition(" at t=")
+        return in_t(sentence, int(row) if row else step_of(name.partition(" via ")[0]).t)
 
     def __str__(self) -> str:
         return _told([self])
@@ -117,8 +123,8 @@ class Verdict:
         if self.ok and not count[Status.UNJUDGED]:
             return f"all {len(self.judged)} given arrays are right"
         slips: dict[tuple[str, str], list[Culprit]] = {}
-        for culprit in self.culprits:
-            slips.setdefault((culprit.diagnosis, culprit.stage), []).append(culprit)
+        for culprit in self.culprits:  # the same slip at every step is one
+            slips.setdefault((culprit.in_t(culprit.diagnosis), culprit.in_t(culprit.stage)), []).append(culprit)
         lines = [f"{len(slips)} slip{'s' * (len(slips) != 1)}, in {len(self.culprits)} of {len(self.judged)} given arrays"]
         for k, same in enumerate(slips.values(), start=1):
             lines.append(f"  {k}. {_told(same)}")
@@ -197,6 +203,10 @@ class _Trial:
                                        "mg.blame(y.sum(), ...)"))  # fmt: skip
         self.chain = Chain(root, start)
         self.rtol = rtol
+        self.culprits: list[Culprit] = []
+        self.judged: list[Judged] = []
+        self.spoiled: set[Node] = set()
+        self._check_values(values)
         self.given: dict[Node, tuple[str, Array]] = {}
         self.branches: dict[Node, list[tuple[list[int], str, Array]]] = {}
         for key, array in manual.items():
@@ -209,8 +219,6 @@ class _Trial:
         self.going: Adjoints = {}
         self.mended = self.going
         self.origins: dict[Node, frozenset[str]] = {}
-        self.culprits: list[Culprit] = []
-        self.judged: list[Judged] = []
         self.likely: list[Any] = []
         self.in_vain = 0
 
@@ -247,6 +255,41 @@ class _Trial:
             raise ArgumentError(lesson("blame", f"{why} {key!r}", f"one of {', '.join(known) or 'none'}",
                                        "name nodes with .named('c<2>')"))  # fmt: skip
         return node
+
+    # --- the forward pass --------------------------------------------------------------------------
+
+    def _check_values(self, values: Mapping[str, Any]) -> None:
+        """Hold each given value against what the stages make of those before it; from here on the
+        chain computes with the given values."""
+        read: dict[Node, tuple[str, Array]] = {}
+        for key, value in values.items():
+            array = np.asarray(value.data if isinstance(value, Tensor) else value)
+            name = canonical(key)
+            steps = self._steps(name)
+            if name not in self.chain.nodes and steps and array.shape[:1] == (len(steps),):
+                read |= {node: (node.name or "", part) for node, part in zip(steps, array, strict=True)}
+            else:
+                read[self._node(name, key)] = key, array
+        given: dict[Node, Any] = {}
+        for node in sorted(read, key=serial_of):
+            key, got = read[node]
+            upstream = Upstream(node, given)
+            expected = np.asarray(upstream.run(given))
+            scale = max(_size(expected), _size(node.value))
+            allowed = self._rtol(got, expected) * scale
+            got, fits = self._read(node, got, [expected], allowed)
+            off = _apart(got, node.value) / (_size(node.value) or 1.0)
+            given[node] = got if got.shape == expected.shape else expected
+            if fits:
+                status = Status.RIGHT if off <= 10 * self._rtol(got, expected) else Status.FOLLOWS
+                self.judged.append(Judged(key, status, (), off, forward=True))
+                continue
+            found = (diagnose_shape(got, expected, key) if got.shape != expected.shape
+                     else diagnose_value(self.chain, upstream, given | {node: expected}, got, expected, 10 * allowed))  # fmt: skip
+            self.judged.append(Judged(key, Status.WRONG, (), off, forward=True))
+            self.culprits.append(Culprit(key, found.stage, found.kind, found.sentence, expected, got, forward=True))
+            self.spoiled |= set(upstream.stages)
+        self.chain.values = all_values(self.chain.root, given)
 
     # --- the reverse pass --------------------------------------------------------------------------
 
@@ -294,6 +337,9 @@ class _Trial:
     def _judge(self, node: Node, key: str, got: Array, both: list[list[Any]], true: list[Any],
                branch: list[int] | None) -> list[Any]:  # fmt: skip
         """Compare one given array with what meets there on each track; returns what they go on with."""
+        if any(e.consumer in self.spoiled for e in self.chain.edges[node]):
+            self.judged.append(Judged(key, Status.UNJUDGED, tuple(sorted(self.origins[node])), 0.0))
+            return [got if got.shape == node.value.shape else _sum(parts) for parts in both]
         truth, wanted = _sum(true), [_sum(parts) for parts in both]
         scale = _size(sum(np.abs(p) for p in both[0]))
         rtol = self._rtol(got, truth)
@@ -366,9 +412,10 @@ def _size(a: Any) -> float:
 def _told(same: list[Culprit]) -> str:
     """Culprits of one slip in a line."""
     first = same[0]
-    where = f" [{first.stage}]" if first.stage else ""
+    say = first.in_t if len(same) > 1 else str
+    where = f" [{say(first.stage)}]" if first.stage else ""
     off = max(c.error for c in same)
-    return (f"{'the value of ' if first.forward else ''}{_listed([c.name for c in same])}: {first.diagnosis} "
+    return (f"{'the value of ' if first.forward else ''}{_listed([c.name for c in same])}: {say(first.diagnosis)} "
             f"(off by {off:.1e}, relative){where}")  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class Suspect:
     def as_a_whole(self) -> Iterator[Diagnosis]:
         """Hypotheses that need no look at the stages between."""
         got, expected, allowed = self.got, self.expected, self.allowed
-        k = _ratio(got, expected, allowed)
+        k = multiple(got, expected, allowed)
         if k is not None:
             yield self._multiple(k)
         if got.ndim == 2 and got.shape[0] == got.shape[1] and self.fits(expected.T):
@@ -207,7 +207,7 @@ class Suspect:
 
         def found(kind: Kind, sentence: str) -> Diagnosis:
             everywhere = ", at every step" if len(edges) > 1 else ""
-            return Diagnosis(kind, _in_t(sentence + everywhere, base), _in_t(self.stage(first), base), self._role(first))
+            return Diagnosis(kind, in_t(sentence + everywhere, base), in_t(self.stage(first), base), self._role(first))
 
         def with_slip(slip: Callable[[Chain, Edge, Any], Any]) -> Any:
             def bend(chain: Chain, edge: Edge, g: Any) -> Any:
@@ -221,7 +221,7 @@ class Suspect:
         if len(edges) == 1:
             zero = with_slip(lambda chain, e, g: _scaled(chain, e, g, 0.0))
             if zero is not None and type(self.segment.node.value) is not tuple:
-                k = _ratio(self.got - zero, self.expected - zero, self.allowed)
+                k = multiple(self.got - zero, self.expected - zero, self.allowed)
                 if k is not None:
                     yield found(*self._branch(first, k))
         else:
@@ -273,9 +273,9 @@ class Suspect:
         if op.name == "matmul":
             yield (Kind.TRANSPOSE, f"a factor of the product in {via} is not transposed", _not_transposed)
         yield (Kind.DOT, f"the product in {via} is a dot product, one number, where ⊙ belongs",
-               lambda chain, e, g: _collapsed(chain.contribution(e, g), None))  # fmt: skip
+               lambda chain, e, g: collapsed(chain.contribution(e, g), None))  # fmt: skip
         yield (Kind.DOT, f"the product in {via} is summed over the features, where ⊙ belongs",
-               lambda chain, e, g: _collapsed(chain.contribution(e, g), 0))  # fmt: skip
+               lambda chain, e, g: collapsed(chain.contribution(e, g), 0))  # fmt: skip
         for words, take in (("first", 0), ("last", -1)):
             yield (Kind.BATCH_SUM, f"only the {words} sequence of the batch counts in {via}",
                    lambda chain, e, g, take=take: chain.contribution(e, _one_column(g, take)))  # type: ignore[misc]  # fmt: skip
@@ -299,7 +299,7 @@ class Suspect:
             yield (Kind.DERIVATIVE, f"the derivative of {op.name} in {via} is written {words.format(y=y_name, x=x_name)}",
                    lambda chain, e, g, f=formula: g * f(chain.value(e.consumer), chain.value(e.parent)))  # type: ignore[misc]  # fmt: skip
         for other in OPS.values():
-            if other is not op and other.elementwise and other.arity == 1 and other.passes(0) and _bare(other):
+            if other is not op and other.elementwise and other.arity == 1 and other.passes(0) and bare(other):
                 yield (Kind.DERIVATIVE, f"the derivative of {other.name} stands where that of {op.name} belongs, in {via}",
                        lambda chain, e, g, o=other: _rule_of(o, chain, e, g))  # type: ignore[misc]  # fmt: skip
         for node in self._alike(edge.consumer, 1):
@@ -389,7 +389,7 @@ class Suspect:
                     return put(parts) if node in nodes else None
 
                 if self.fits(self.segment.total(self.adjoints, meet=meet)):
-                    yield Diagnosis(kind, _in_t(f"at {fork.name} {sentence}, at every step", step_of(fork.name).t),
+                    yield Diagnosis(kind, in_t(f"at {fork.name} {sentence}, at every step", step_of(fork.name).t),
                                     f"fork of {family}", (family,))  # fmt: skip
 
     def _meetings(self, fork: Node) -> Iterator[tuple[Kind, str, Callable[[list[Any]], Any]]]:
@@ -493,7 +493,7 @@ def diagnose_shape(got: Array, expected: Array, name: str) -> Diagnosis:
     return Diagnosis(Kind.SHAPE, given)
 
 
-def _in_t(sentence: str, base: int | None) -> str:
+def in_t(sentence: str, base: int | None) -> str:
     """With ``<t+1>`` for the steps, counted from step `base`."""
     if base is None:
         return sentence
@@ -516,7 +516,7 @@ PIECES: dict[str, Callable[[Any, Any], Any]] = {
 """What stands at times in place of a derivative, in the output y and the input x."""
 
 
-def _ratio(got: Any, expected: Any, allowed: float) -> float | None:
+def multiple(got: Any, expected: Any, allowed: float) -> float | None:
     """The number that makes `expected` into `got`; None if there is none."""
     size = float(np.vdot(expected, expected))
     if not size or not np.all(np.isfinite(got)):
@@ -550,7 +550,7 @@ def _not_transposed(chain: Chain, edge: Edge, g: Any) -> Any:
     return c
 
 
-def _collapsed(c: Any, axis: int | None) -> Any:
+def collapsed(c: Any, axis: int | None) -> Any:
     return np.broadcast_to(np.sum(c, axis=axis, keepdims=True), np.shape(c))
 
 
@@ -576,7 +576,7 @@ def _next_to(chain: Chain, edge: Edge, g: Any, d: int) -> Any:
     return chain.contribution(Edge(edge.consumer, j), g) if 0 <= j < len(edge.consumer.inputs) else None
 
 
-def _bare(op: Op) -> bool:
+def bare(op: Op) -> bool:
     """Whether an op needs no parameters."""
     return all(p.kind != p.KEYWORD_ONLY or p.default is not p.empty for p in op.signature.parameters.values())
 

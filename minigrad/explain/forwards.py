@@ -1,0 +1,159 @@
+"""Which values of a hand-written forward pass are wrong by themselves, and why.
+
+The same idea as in the reverse pass: each given value is held against what the recorded stages
+make of the given values before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node, ancestors
+from ..op import OPS, Op
+from .chain import Array, Chain
+from .slips import Diagnosis, Kind, bare, collapsed, multiple, step_of
+
+Values = dict[Node, Any]
+
+
+class Upstream:
+    """From given values to the value of one node.
+
+    Attributes
+    ----------
+    node : Node
+    stages : list of Node
+        Between, oldest first, the node itself last.
+    """
+
+    def __init__(self, node: Node, given: Mapping[Node, Any]) -> None:
+        self.node = node
+        self.stages = [n for n in ancestors(node, stop=set(given) - {node}) if n.op is not None
+                       and (n is node or n not in given)]  # fmt: skip
+
+    def run(self, values: Mapping[Node, Any], bent: Mapping[Node, Callable[..., Any]] | None = None) -> Any:
+        """The value of the node; with other functions in some of the stages."""
+        table = dict(values)
+        table.pop(self.node, None)
+        bent = bent or {}
+        for stage in self.stages:
+            assert stage.op is not None
+            assert stage.values is not None
+            inputs = [raw if p is None else table.get(p, p.value)
+                      for p, raw in zip(stage.inputs, stage.values, strict=True)]  # fmt: skip
+            function = bent.get(stage)
+            with np.errstate(all="ignore"):
+                table[stage] = (stage.op.forward(*inputs, **stage.params) if function is None
+                                else function(*inputs))  # fmt: skip
+        return table.get(self.node, self.node.value)
+
+
+def all_values(root: Node, given: Values) -> Values:
+    """Every value below `root` that follows from the given ones."""
+    table = dict(given)
+    for stage in ancestors(root) if given else ():
+        if stage not in table and stage.op is not None and not table.keys().isdisjoint(stage.inputs):
+            table[stage] = Upstream(stage, table).run(table)
+    return table
+
+
+def diagnose_value(chain: Chain, upstream: Upstream, values: Values, got: Array, expected: Array,
+                   allowed: float) -> Diagnosis:  # fmt: skip
+    """The first slip that gives a wrong value."""
+
+    def fits(candidate: Any) -> bool:
+        if candidate is None or np.shape(candidate) != got.shape:
+            return False
+        return bool(np.all(np.abs(candidate - got) <= allowed))
+
+    node = upstream.node
+    name, here = node.name or node.label, step_of(node.name)
+    for other in chain.nodes.values():
+        there = step_of(other.name)
+        if other is not node and type(other.value) is not tuple and fits(values.get(other, other.value)):
+            if any(other in stage.inputs for stage in upstream.stages):
+                continue  # its own input: a stage was left out
+            kind = Kind.TIME_SHIFT if here.family == there.family else Kind.NEIGHBOUR
+            return Diagnosis(kind, f"it is {other.name}, not {name}")
+    k = multiple(got, expected, allowed)
+    if k is not None:
+        if abs(k + 1) < 1e-9:
+            return Diagnosis(Kind.SIGN, "the sign is wrong")
+        return Diagnosis(Kind.FACTOR, f"it is {k:.6g} times what it should be")
+    if got.ndim == 2 and fits(expected.T):
+        return Diagnosis(Kind.TRANSPOSE, f"it is the transpose of {name}")
+    for stage in reversed(upstream.stages):
+        for kind, words, function in _alternatives(stage):
+            try:
+                if fits(upstream.run(values, {stage: function})):
+                    return Diagnosis(kind, words, f"{stage.op.name} of {name}" if stage.op else name)
+            except (ValueError, TypeError, IndexError):  # such a slip does not fit these shapes
+                continue
+        for kind, words, changed in _other_operands(chain, stage, values):
+            if fits(upstream.run(values, {stage: changed})):
+                return Diagnosis(kind, words, f"{stage.op.name} of {name}" if stage.op else name)
+    return Diagnosis(Kind.UNKNOWN, "no slip that is known here gives these numbers")
+
+
+Alternative = tuple[Kind, str, Callable[..., Any]]
+
+
+def _alternatives(stage: Node) -> Iterator[Alternative]:
+    """What people write in place of a stage."""
+    op = stage.op
+    assert op is not None
+    if op.elementwise and op.arity == 1:
+        yield Kind.FORGOTTEN, f"{op.name} is left out", lambda x: x
+        yield (Kind.ACTIVATED, f"{op.name} is applied twice",
+               lambda x: op.forward(op.forward(x, **stage.params), **stage.params))  # fmt: skip
+        for other in OPS.values():
+            if other is not op and other.elementwise and other.arity == 1 and other.passes(0) and bare(other):
+                yield Kind.FUNCTION, f"{other.name} stands where {op.name} belongs", _forward(other)
+    elif len(stage.inputs) == 2 and op.name in ("multiply", "add", "subtract", "matmul"):
+        if op.name == "multiply":
+            yield Kind.DOT, "numpy.dot stands where ⊙ belongs: one number", lambda a, b: collapsed(a * b, None)
+            yield Kind.DOT, "the product is summed over the features, where ⊙ belongs", lambda a, b: collapsed(a * b, 0)
+        for other_name in ("add", "subtract", "multiply"):
+            if other_name != op.name:
+                kind = {"add": Kind.SUM_FOR_PRODUCT, "subtract": Kind.SIGN, "multiply": Kind.PRODUCT_FOR_SUM}[other_name]
+                yield kind, f"{other_name} stands where {op.name} belongs", OPS[other_name].forward
+        for k in (0, 1):
+            left_out = stage.inputs[1 - k]
+            shown = left_out.name if left_out is not None and left_out.name else f"operand {2 - k} of {op.name}"
+            yield Kind.DROPPED, f"{shown} is left out", lambda a, b, k=k: np.broadcast_to((a, b)[k], stage.value.shape)
+        if op.name == "matmul":
+            yield Kind.TRANSPOSE, "the first factor is transposed", lambda a, b: np.swapaxes(a, -1, -2) @ b
+    elif op.variadic:
+        yield (Kind.ORDER, f"the inputs of {op.name} stand in the other order",
+               lambda *xs: op.forward(*xs[::-1], **stage.params))  # fmt: skip
+
+
+def _forward(op: Op) -> Callable[..., Any]:
+    params = {k: p.default for k, p in op.signature.parameters.items() if p.kind == p.KEYWORD_ONLY}
+    return lambda x: op.forward(x, **params)
+
+
+def _other_operands(chain: Chain, stage: Node, values: Values) -> Iterator[Alternative]:
+    """Another named value in place of an input."""
+    op = stage.op
+    assert op is not None
+    for j, operand in enumerate(stage.inputs):
+        if operand is None:
+            continue
+        here = step_of(operand.name)
+        for other in chain.nodes.values():
+            there = step_of(other.name)
+            near = (here.t is None) == (there.t is None) and abs((here.t or 0) - (there.t or 0)) <= 1
+            if other is operand or not near or np.shape(other.value) != np.shape(operand.value):
+                continue
+
+            def changed(*inputs: Any, j: int = j, other: Node = other) -> Any:
+                at = list(inputs)
+                at[j] = values.get(other, other.value)
+                return op.forward(*at, **stage.params)
+
+            kind = Kind.TIME_SHIFT if here.family == there.family else Kind.NEIGHBOUR
+            yield kind, f"{other.name} stands where {operand.name or f'operand {j + 1}'} belongs", changed
