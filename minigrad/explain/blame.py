@@ -19,8 +19,9 @@ from ..errors import ArgumentError, lesson
 from ..graph import Node, canonical, serial_of
 from ..tensor import Tensor
 from .chain import Adjoints, Array, Chain
-from .forwards import Upstream, all_values, diagnose_value
+from .forwards import diagnose_value
 from .slips import LONG, Diagnosis, Kind, Suspect, diagnose, diagnose_shape, in_t, step_of
+from .upstream import Upstream, all_values
 
 
 class Status(StrEnum):
@@ -190,10 +191,12 @@ def blame(y: Tensor, manual: Mapping[str, Any], values: Mapping[str, Any] | None
     downstream; where none is given, they start from autodiff's.  From a wrong one the pass goes
     on with the given numbers, as its author did; from one of a wrong shape with the right ones.
     """
-    return _Trial(y, manual, values or {}, rtol, seed).verdict()
+    return Trial(y, manual, values or {}, rtol, seed).verdict()
 
 
-class _Trial:
+class Trial:
+    """The given arrays before the true rules."""
+
     def __init__(self, y: Tensor, manual: Mapping[str, Any], values: Mapping[str, Any], rtol: float | None,
                  seed: Any) -> None:  # fmt: skip
         root = y._node
@@ -228,7 +231,7 @@ class _Trial:
         name, word, rest = _parted(canonical(key))
         steps = self._steps(name)
         if not word and name not in self.chain.nodes and steps and array.shape[:1] == (len(steps),):
-            self.given |= {node: (node.name or "", part) for node, part in zip(steps, array, strict=True)}
+            self.given |= {node: (self.chain.names[node], part) for node, part in zip(steps, array, strict=True)}
             return
         node = self._node(name, key)
         if not word:
@@ -267,7 +270,7 @@ class _Trial:
             name = canonical(key)
             steps = self._steps(name)
             if name not in self.chain.nodes and steps and array.shape[:1] == (len(steps),):
-                read |= {node: (node.name or "", part) for node, part in zip(steps, array, strict=True)}
+                read |= {node: (self.chain.names[node], part) for node, part in zip(steps, array, strict=True)}
             else:
                 read[self._node(name, key)] = key, array
         given: dict[Node, Any] = {}

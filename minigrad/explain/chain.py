@@ -8,6 +8,7 @@ other adjoints, or with a slip put into one of its stages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..broadcast import sum_to
 from ..errors import GraphError
 from ..graph import Node, consumers, named, serial_of
 from .ledger import branch_names
+from .upstream import run_stage
 
 Array = np.ndarray[Any, Any]
 Adjoints = dict[Node, Any]
@@ -60,13 +62,21 @@ class Chain:
     edges : dict of Node -> list of Edge
         Who uses a value, in the order in which the engine adds.
     nodes : dict of str -> Node
-        By name.
+        By name; a value without one that an activation alone leads to a named node, is
+        ``f<2> before activation``.
+    names : dict of Node -> str
+        The same the other way round.
     """
 
     def __init__(self, root: Node, seed: Any, values: Mapping[Node, Any] | None = None) -> None:
         self.root, self.seed = root, seed
         self.values = dict(values or {})
         self.nodes, self.uses = named(root), consumers(root)
+        for name, node in list(self.nodes.items()):
+            before = self._before_activation(node)
+            if before is not None:
+                self.nodes[f"{name} before activation"] = before
+        self.names = {node: name for name, node in self.nodes.items()}
         self.edges: dict[Node, list[Edge]] = {root: []}
         for node in sorted(self.uses, key=serial_of, reverse=True):
             edges = [Edge(consumer, i) for consumer, i in self.uses[node]
@@ -74,6 +84,16 @@ class Chain:
             if edges and _holds_floats(node.value):
                 self.edges[node] = sorted(edges, key=lambda e: (-e.consumer.serial, e.i))
         self.order = list(self.edges)
+
+    def _before_activation(self, node: Node) -> Node | None:
+        """What an elementwise function of one value, of one stage or several, made `node` from."""
+        start = node
+        while node.op is not None and node.op.elementwise:
+            varying = [p for p in node.inputs if p is not None and not (p.op is None and not p.requires_grad)]
+            if len(varying) != 1 or varying[0].name is not None or len(self.uses[varying[0]]) != 1:
+                break
+            node = varying[0]
+        return None if node is start or node.op is None else node
 
     def labels(self, node: Node) -> list[str]:
         """How the ledger calls each of a node's branches."""
@@ -171,6 +191,14 @@ class Segment(NamedTuple):
     def edges(self) -> list[Edge]:
         """All its edges, those nearest to the node first."""
         return [*self.last, *(e for n in reversed(self.inner) for e in self.chain.edges[n])]
+
+    def at(self, values: Mapping[Node, Any]) -> Segment:
+        """The same part of the pass, had some nodes other values."""
+        chain = copy(self.chain)
+        chain.values = {**self.chain.values, **values}
+        for stage in sorted((*self.inner, *self.ends), key=serial_of):
+            chain.values[stage] = run_stage(stage, chain.values)
+        return self._replace(chain=chain)
 
     def run(self, adjoints: Adjoints, bend: Bend | None = None, meet: Meet | None = None) -> Adjoints:
         """The adjoints of the inner nodes, beside the given ones."""

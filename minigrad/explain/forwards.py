@@ -11,54 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, ancestors
+from ..graph import Node
 from ..op import OPS, Op
 from .chain import Array, Chain
 from .slips import Diagnosis, Kind, bare, collapsed, multiple, step_of
-
-Values = dict[Node, Any]
-
-
-class Upstream:
-    """From given values to the value of one node.
-
-    Attributes
-    ----------
-    node : Node
-    stages : list of Node
-        Between, oldest first, the node itself last.
-    """
-
-    def __init__(self, node: Node, given: Mapping[Node, Any]) -> None:
-        self.node = node
-        self.stages = [n for n in ancestors(node, stop=set(given) - {node}) if n.op is not None
-                       and (n is node or n not in given)]  # fmt: skip
-
-    def run(self, values: Mapping[Node, Any], bent: Mapping[Node, Callable[..., Any]] | None = None) -> Any:
-        """The value of the node; with other functions in some of the stages."""
-        table = dict(values)
-        table.pop(self.node, None)
-        bent = bent or {}
-        for stage in self.stages:
-            assert stage.op is not None
-            assert stage.values is not None
-            inputs = [raw if p is None else table.get(p, p.value)
-                      for p, raw in zip(stage.inputs, stage.values, strict=True)]  # fmt: skip
-            function = bent.get(stage)
-            with np.errstate(all="ignore"):
-                table[stage] = (stage.op.forward(*inputs, **stage.params) if function is None
-                                else function(*inputs))  # fmt: skip
-        return table.get(self.node, self.node.value)
-
-
-def all_values(root: Node, given: Values) -> Values:
-    """Every value below `root` that follows from the given ones."""
-    table = dict(given)
-    for stage in ancestors(root) if given else ():
-        if stage not in table and stage.op is not None and not table.keys().isdisjoint(stage.inputs):
-            table[stage] = Upstream(stage, table).run(table)
-    return table
-
+from .upstream import Upstream, Values
 
 def diagnose_value(chain: Chain, upstream: Upstream, values: Values, got: Array, expected: Array,
                    allowed: float) -> Diagnosis:  # fmt: skip
@@ -70,14 +27,15 @@ def diagnose_value(chain: Chain, upstream: Upstream, values: Values, got: Array,
         return bool(np.all(np.abs(candidate - got) <= allowed))
 
     node = upstream.node
-    name, here = node.name or node.label, step_of(node.name)
-    for other in chain.nodes.values():
-        there = step_of(other.name)
+    name = chain.names.get(node, node.label)
+    here = step_of(name)
+    for its_name, other in chain.nodes.items():
+        there = step_of(its_name)
         if other is not node and type(other.value) is not tuple and fits(values.get(other, other.value)):
             if any(other in stage.inputs for stage in upstream.stages):
                 continue  # its own input: a stage was left out
             kind = Kind.TIME_SHIFT if here.family == there.family else Kind.NEIGHBOUR
-            return Diagnosis(kind, f"it is {other.name}, not {name}")
+            return Diagnosis(kind, f"it is {its_name}, not {name}")
     k = multiple(got, expected, allowed)
     if k is not None:
         if abs(k + 1) < 1e-9:
@@ -143,9 +101,9 @@ def _other_operands(chain: Chain, stage: Node, values: Values) -> Iterator[Alter
     for j, operand in enumerate(stage.inputs):
         if operand is None:
             continue
-        here = step_of(operand.name)
-        for other in chain.nodes.values():
-            there = step_of(other.name)
+        here = step_of(chain.names.get(operand))
+        for name, other in chain.nodes.items():
+            there = step_of(name)
             near = (here.t is None) == (there.t is None) and abs((here.t or 0) - (there.t or 0)) <= 1
             if other is operand or not near or np.shape(other.value) != np.shape(operand.value):
                 continue
@@ -156,4 +114,4 @@ def _other_operands(chain: Chain, stage: Node, values: Values) -> Iterator[Alter
                 return op.forward(*at, **stage.params)
 
             kind = Kind.TIME_SHIFT if here.family == there.family else Kind.NEIGHBOUR
-            yield kind, f"{other.name} stands where {operand.name or f'operand {j + 1}'} belongs", changed
+            yield kind, f"{name} stands where {chain.names.get(operand, f'operand {j + 1}')} belongs", changed

@@ -79,8 +79,8 @@ class Step(NamedTuple):
 
 def step_of(name: str | None) -> Step:
     """The family and the time step that a name tells."""
-    found = re.fullmatch(r"(.*)<(-?\d+)>", name or "")
-    return Step(found[1], int(found[2])) if found else Step(name or "", None)
+    found = re.fullmatch(r"(.*)<(-?\d+)>( before .*)?", name or "")
+    return Step(found[1] + (found[3] or ""), int(found[2])) if found else Step(name or "", None)
 
 
 Slip = tuple[Kind, str, Callable[[Chain, Edge, Any], Any]]
@@ -111,9 +111,11 @@ class Suspect:
         self.segment, self.chain, self.adjoints = segment, segment.chain, adjoints
         self.got, self.expected = got, expected
         self.allowed, self.likely, self.tired = tolerance * scale, likely, tired
-        self.name = segment.node.name or segment.node.label
-        self.t = step_of(segment.node.name).t
-        self.named = {step_of(n.name): n for n in self.chain.nodes.values()}
+        self.name = self.called(segment.node) or segment.node.label
+        self.named = {step_of(name): node for name, node in self.chain.nodes.items()}
+
+    def called(self, node: Node) -> str | None:
+        return self.chain.names.get(node)
 
     def fits(self, candidate: Any) -> bool:
         """Whether a hypothesis gives the numbers that were given."""
@@ -149,7 +151,7 @@ class Suspect:
         for other in self._alike(self.segment.node, 2):
             if other in self.adjoints and other not in passed_on and self.fits(self.adjoints[other]):
                 kind, words = self._relation(other, self.segment.node)
-                yield Diagnosis(kind, f"it is the adjoint of {other.name}: {words}")
+                yield Diagnosis(kind, f"it is the adjoint of {self.called(other)}: {words}")
 
     def _multiple(self, k: float) -> Diagnosis:
         if k == 0:
@@ -198,11 +200,11 @@ class Suspect:
     def _role(self, edge: Edge) -> tuple[Any, ...]:
         op = edge.consumer.op
         assert op is not None
-        return op.name, edge.i, step_of(self.via(edge)).family, step_of(edge.parent.name).family
+        return op.name, edge.i, step_of(self.via(edge)).family, step_of(self.called(edge.parent)).family
 
     def _at(self, edges: list[Edge]) -> Iterator[Diagnosis]:
         first, chosen = edges[0], set(edges)
-        here = step_of(first.parent.name).t
+        here = step_of(self.called(first.parent)).t
         base = None if len(edges) == 1 else step_of(self.via(first).partition(" #")[0]).t if here is None else here
 
         def found(kind: Kind, sentence: str) -> Diagnosis:
@@ -235,11 +237,11 @@ class Suspect:
                 yield found(kind, sentence)
 
     def _branch(self, edge: Edge, k: float) -> tuple[Kind, str]:
-        via, parent = self.via(edge), edge.parent.name or "this value"
+        via, parent = self.via(edge), self.called(edge.parent) or "this value"
         fork = len(self.chain.edges[edge.parent]) > 1
         what = f"the branch via {via}" if fork else f"what comes via {via}"
         if abs(k) < 1e-9:
-            t, later = step_of(edge.parent.name).t, step_of(via.partition(" #")[0]).t
+            t, later = step_of(self.called(edge.parent)).t, step_of(via.partition(" #")[0]).t
             if fork and t is not None and later is not None and later > t:
                 return (Kind.HANDOVER, f"{what} is missing: {parent} also flows into a later block, whose "
                         "adjoint must be handed over")  # fmt: skip
@@ -284,8 +286,8 @@ class Suspect:
 
     def _activation(self, edge: Edge, op: Op, via: str) -> Iterator[Slip]:
         """Slips in the derivative of an elementwise function of one value."""
-        x_name = edge.parent.name or "its input"
-        y_name = edge.consumer.name or f"{op.name}({x_name})"
+        x_name = self.called(edge.parent) or "its input"
+        y_name = self.called(edge.consumer) or f"{op.name}({x_name})"
 
         def activated_again(chain: Chain, e: Edge, g: Any) -> Any:
             y = chain.value(e.consumer)
@@ -304,7 +306,7 @@ class Suspect:
                        lambda chain, e, g, o=other: _rule_of(o, chain, e, g))  # type: ignore[misc]  # fmt: skip
         for node in self._alike(edge.consumer, 1):
             kind, words = self._relation(node, edge.consumer)
-            yield (kind, f"the derivative of {op.name} in {via} is taken at {node.name} in place of {y_name}: {words}",
+            yield (kind, f"the derivative of {op.name} in {via} is taken at {self.called(node)} in place of {y_name}: {words}",
                    self._taken_at(edge, node))  # fmt: skip
 
     def _taken_at(self, edge: Edge, node: Node) -> Callable[[Chain, Edge, Any], Any]:
@@ -326,7 +328,7 @@ class Suspect:
         for j, operand in enumerate(consumer.inputs):
             if operand is None or j == edge.i and op.linear == "each":
                 continue
-            shown = operand.name or f"input {j}"
+            shown = self.called(operand) or f"input {j}"
             for node in self._alike(operand, 1, nearby=via):
                 kind, words = self._relation(node, operand, nearby=via)
                 shift = self._shift(operand, node, nearby=via)
@@ -340,10 +342,32 @@ class Suspect:
                     at[j] = chain.value(other)
                     return chain.contribution(e, g, inputs=at)
 
-                yield kind, f"{node.name} stands where {shown} belongs, in {via}: {words}", slip
-                yield (Kind.NO_UPSTREAM, f"the branch via {via} is the bare {node.name} (not even {shown}): "
+                yield kind, f"{self.called(node)} stands where {shown} belongs, in {via}: {words}", slip
+                yield (Kind.NO_UPSTREAM, f"the branch via {via} is the bare {self.called(node)} (not even {shown}): "
                        f"the upstream gradient must multiply {shown}",
                        lambda chain, e, g, slip=slip: slip(chain, e, _ones(g)))  # type: ignore[misc]  # fmt: skip
+
+    def as_an_activation(self) -> Iterator[Diagnosis]:
+        """Hypotheses on an activation that is written out in several stages."""
+        node, chain = self.segment.node, self.chain
+        if len(self.segment.inner) < 1 or len(self.segment.ends) != 1 or type(node.value) is tuple:
+            return
+        (end,) = self.segment.ends
+        x, y, g = chain.value(node), chain.value(end), self.adjoints[end]
+        if end is chain.root or np.shape(x) != np.shape(y) or not all(
+                n.op is not None and n.op.elementwise for n in (*self.segment.inner, end)):  # fmt: skip
+            return
+        names = {"x": self.called(node) or "its input", "y": self.called(end) or "its output"}
+        pieces = {"1": lambda y, x: np.ones_like(y), "{y} ⊙ (1 − {y})": lambda y, x: y * (1 - y),
+                  "1 − {y}²": lambda y, x: 1 - y * y, **PIECES}  # fmt: skip
+        for words, formula in pieces.items():
+            if self.fits(g * formula(y, x)):
+                kind = Kind.FORGOTTEN if words == "1" else Kind.DERIVATIVE
+                yield Diagnosis(kind, f"the derivative of {names['y']} by {names['x']} is written {words.format(**names)}",
+                                names["y"])  # fmt: skip
+        if self.fits(self.segment.at({node: y}).total(self.adjoints)):
+            yield Diagnosis(Kind.ACTIVATED, f"the derivative is taken at {names['y']}, which is activated already, not at "
+                            f"{names['x']}", names["y"])  # fmt: skip
 
     # --- the adjoints that it starts from --------------------------------------------------------
 
@@ -352,7 +376,7 @@ class Suspect:
         ends = [e for e in self.segment.ends if e is not self.chain.root]
         families: dict[str, list[Node]] = {}
         for end in ends:
-            families.setdefault(step_of(end.name).family, []).append(end)
+            families.setdefault(step_of(self.called(end)).family, []).append(end)
         groups = [g for g in families.values() if len(g) > 1] + [[e] for e in ends]
         for group in groups:
             yield from self._started(group)
@@ -366,22 +390,22 @@ class Suspect:
             swapped = {end: self.adjoints[m] for end, m in found.items() if m is not None and m in self.adjoints}
             if swapped and self.fits(self.segment.total({**self.adjoints, **swapped})):
                 kind, words = self._relation(other, first)
-                yield Diagnosis(kind, f"δ{other.name} is passed on where δ{first.name} belongs: {words}{everywhere}",
-                                first.name or "")  # fmt: skip
+                yield Diagnosis(kind, f"δ{self.called(other)} is passed on where δ{self.called(first)} belongs: {words}{everywhere}",
+                                self.called(first) or "")  # fmt: skip
         labels = self.chain.labels(first)
         for k in range(len(labels) if len(labels) > 1 else 0):
             parts = {end: self.chain.parts(end, self.adjoints) for end in group}
             swapped = {end: p[k] for end, p in parts.items() if k < len(p)}
             if self.fits(self.segment.total({**self.adjoints, **swapped})):
-                yield Diagnosis(Kind.PARTIAL, f"of δ{first.name} only the part via {labels[k]} is passed on{everywhere}",
-                                first.name or "")  # fmt: skip
+                yield Diagnosis(Kind.PARTIAL, f"of δ{self.called(first)} only the part via {labels[k]} is passed on{everywhere}",
+                                self.called(first) or "")  # fmt: skip
 
     def at_the_forks_between(self) -> Iterator[Diagnosis]:
         """Hypotheses on how contributions are put together at forks on the way, at every step."""
         families: dict[str, list[Node]] = {}
         for node in self.segment.inner:
-            if node.name is not None:
-                families.setdefault(step_of(node.name).family, []).append(node)
+            if self.called(node) is not None:
+                families.setdefault(step_of(self.called(node)).family, []).append(node)
         for family, nodes in families.items():
             fork = max(nodes, key=lambda node: len(self.chain.edges[node]))
             for kind, sentence, put in self._meetings(fork):
@@ -389,7 +413,7 @@ class Suspect:
                     return put(parts) if node in nodes else None
 
                 if self.fits(self.segment.total(self.adjoints, meet=meet)):
-                    yield Diagnosis(kind, in_t(f"at {fork.name} {sentence}, at every step", step_of(fork.name).t),
+                    yield Diagnosis(kind, in_t(f"at {self.called(fork)} {sentence}, at every step", step_of(self.called(fork)).t),
                                     f"fork of {family}", (family,))  # fmt: skip
 
     def _meetings(self, fork: Node) -> Iterator[tuple[Kind, str, Callable[[list[Any]], Any]]]:
@@ -441,11 +465,11 @@ class Suspect:
                 yield other
 
     def _place(self, node: Node, nearby: str = "") -> Step:
-        step = step_of(node.name)
-        return step if node.name is not None else Step("", step_of(nearby.partition(" #")[0]).t)
+        step = step_of(self.called(node))
+        return step if self.called(node) is not None else Step("", step_of(nearby.partition(" #")[0]).t)
 
     def _shift(self, node: Node, other: Node, nearby: str = "") -> tuple[str, int]:
-        here, there = self._place(node, nearby), step_of(other.name)
+        here, there = self._place(node, nearby), step_of(self.called(other))
         return there.family, (there.t or 0) - (here.t or 0)
 
     def _shifted(self, node: Node, shift: tuple[str, int], nearby: str = "") -> Node | None:
@@ -454,7 +478,7 @@ class Suspect:
 
     def _relation(self, other: Node, node: Node, nearby: str = "") -> tuple[Kind, str]:
         """What one gets wrong who takes one node for another."""
-        here, there = self._place(node, nearby), step_of(other.name)
+        here, there = self._place(node, nearby), step_of(self.called(other))
         if here.family == there.family:
             return Kind.TIME_SHIFT, f"the step is off by {(there.t or 0) - (here.t or 0):+d}"
         if here.t == there.t:
@@ -464,8 +488,8 @@ class Suspect:
 
 def diagnose(suspect: Suspect) -> Diagnosis:
     """The first hypothesis that gives the wrong array to the tolerance of the check."""
-    tried = (suspect.as_a_whole(), suspect.where_they_meet(), suspect.at_the_start(), suspect.at_the_forks_between(),
-             suspect.at_the_stages())  # fmt: skip
+    tried = (suspect.as_a_whole(), suspect.where_they_meet(), suspect.at_the_start(), suspect.as_an_activation(),
+             suspect.at_the_forks_between(), suspect.at_the_stages())  # fmt: skip
     for hypotheses in tried:
         for found in islice(hypotheses, 1):
             return found
