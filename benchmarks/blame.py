@@ -17,7 +17,8 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.explain import Kind, Verdict
-from models import LSTM, lstm_manual
+from models import lstm_manual
+from models.compare import lstm_of, random_problem
 
 from .timing import parser, report
 
@@ -219,16 +220,12 @@ class Problem:
 
 
 def problem(seed: int, T: int = T, B: int = B, n_x: int = N_X, n_a: int = N_A, mask: Any = 1.0) -> Problem:
-    """A random LSTM with a random initial state and a loss at every step."""
-    rng = np.random.default_rng(seed)
-    lstm = LSTM(n_x, n_a, dtype=np.float64, rng=rng)
-    params = {name: p.numpy() for name, p in lstm.cells[0].named_parameters().items()}
-    x, target = rng.normal(size=(T, B, n_x)), rng.normal(size=(T, B, n_a))
-    state = tuple(rng.normal(size=(2, B, n_a)))
-    outputs, _ = lstm(x, state, named=True)
-    error = (0.5 * mask * mg.square(target - outputs)).sum()
-    cache = lstm_manual.forward(params, x, *state)
-    return Problem(error, cache, mask * (cache["outputs"] - target))
+    """A random LSTM with a random initial state and a loss at every step, or at those of a mask."""
+    drawn = random_problem(T, B, n_x, n_a, seed)
+    outputs, _ = lstm_of(drawn)
+    cache = lstm_manual.forward(drawn.params, drawn.x, drawn.a0, drawn.c0)
+    error = (0.5 * mask * mg.square(drawn.target - outputs)).sum()
+    return Problem(error, cache, mask * (cache["outputs"] - drawn.target))
 
 
 @dataclass

@@ -35,6 +35,8 @@ from .op import OPS as OPS
 from .op import Op as Op
 from .op import PUBLIC as PUBLIC
 from .tensor import Tensor as Tensor
+from .explain.blame import blame as blame
+from .explain.matching import blame_function as blame_function
 from .recompute import checkpoint as checkpoint
 from .mode import debug as debug
 from .define import define as define
@@ -47,6 +49,7 @@ from .functional import jacobian as jacobian
 from .functional import jvp as jvp
 from .explain.ledger import ledger as ledger
 from .serialize import load as load
+from .explain.watch import name_locals as name_locals
 from . import nn as nn
 from .mode import no_grad as no_grad
 from . import optim as optim

@@ -234,6 +234,22 @@ def _compare(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- blame ---------------------------------------------------------------------------------
+
+
+def _blame_arguments(parser: argparse.ArgumentParser) -> None:
+    from .blaming import add_arguments
+
+    add_arguments(parser)
+
+
+def _blame(args: argparse.Namespace) -> int:
+    """Say which lines of a hand-derived backward pass are wrong, and why."""
+    from .blaming import run
+
+    return run(args)
+
+
 # --- all of it -----------------------------------------------------------------------------
 
 
@@ -246,6 +262,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "compare": Command(_compare_arguments, _compare),
+    "blame": Command(_blame_arguments, _blame),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),
 }

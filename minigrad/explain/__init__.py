@@ -5,8 +5,8 @@ from __future__ import annotations
 from .blame import Culprit, Judged, Status, Verdict, blame
 from .ledger import Entry, Ledger, ledger
 from .matching import Matched, blame_function
-from .slips import Kind
+from .slips import Kind, step_of
 from .watch import name_locals
 
 __all__ = ["Culprit", "Entry", "Judged", "Kind", "Ledger", "Matched", "Status", "Verdict", "blame", "blame_function",
-           "ledger", "name_locals"]  # fmt: skip
+           "ledger", "name_locals", "step_of"]  # fmt: skip

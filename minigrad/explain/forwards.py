@@ -6,7 +6,7 @@ make of the given values before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..op import OPS, Op
 from .chain import Array, Chain
 from .slips import Diagnosis, Kind, bare, collapsed, multiple, step_of
 from .upstream import Upstream, Values
+
 
 def diagnose_value(chain: Chain, upstream: Upstream, values: Values, got: Array, expected: Array,
                    allowed: float) -> Diagnosis:  # fmt: skip

@@ -71,6 +71,7 @@ class Matched(Verdict):
 
 
 def blame_function(backward: Callable[..., Any], *args: Any, of: Tensor, names: Mapping[str, str] | None = None,
+                   aliases: Mapping[str, str] | None = None, values: Mapping[str, Any] | None = None,
                    rtol: float | None = None, seed: Any = None, **kwargs: Any) -> Matched:  # fmt: skip
     """Run a hand-written backward pass as it is, and say which of its lines are wrong, and why.
 
@@ -86,7 +87,10 @@ def blame_function(backward: Callable[..., Any], *args: Any, of: Tensor, names: 
     names : dict of str -> str, optional
         Whose adjoint a variable holds, where its name does not say it: ``{"dh": "a"}``,
         ``{"dc_prev": "c<t-1> via c<t>"}``.  Names such as ``dWf``, ``d_c`` or ``delta_c`` are understood.
-    rtol, seed
+    aliases : dict of str -> str, optional
+        What the author calls the nodes, ``{"Wi": "W_u"}``: ``dWi`` is then read as the adjoint of
+        ``W_u``, unless its numbers are another's.
+    values, rtol, seed
         As for `blame`.
 
     Returns
@@ -101,8 +105,8 @@ def blame_function(backward: Callable[..., Any], *args: Any, of: Tensor, names: 
     """
     result, seen = watch(backward, *args, **kwargs)
     arrays = [s for s in seen if isinstance(s.array, np.ndarray) and s.array.size]
-    matching = Matching(Trial(of, {}, {}, rtol, seed), arrays, dict(names or {}))
-    verdict = Trial(of, {key: s.array for key, s in matching.manual.items()}, {}, rtol, seed).verdict()
+    matching = Matching(Trial(of, {}, {}, rtol, seed), arrays, dict(names or {}), aliases or {})
+    verdict = Trial(of, {key: s.array for key, s in matching.manual.items()}, values or {}, rtol, seed).verdict()
     where = {key: f"{s.name} (line {s.line})" if s.line else s.name for key, s in matching.manual.items()}
     culprits = tuple(replace(c, stage="; ".join(filter(None, (c.stage, where.get(c.name, ""))))) for c in verdict.culprits)
     return Matched(culprits, verdict.judged, where, matching.unmatched, result)
@@ -111,14 +115,18 @@ def blame_function(backward: Callable[..., Any], *args: Any, of: Tensor, names: 
 class Matching:
     """Finds `manual`: for each key the array that the function has for it."""
 
-    def __init__(self, trial: Trial, seen: Sequence[Seen], names: dict[str, str]) -> None:
+    def __init__(self, trial: Trial, seen: Sequence[Seen], names: dict[str, str], aliases: Mapping[str, str]) -> None:
         self.chain, self.true = trial.chain, trial.true
         self.seen, self.names = seen, names
         self.adjoints = dict(self._adjoints())
-        self.families = {step_of(name).family for name in self.chain.nodes}
+        families = {step_of(name).family for name in self.chain.nodes}
+        self.families = {_plain(family): family for family in families} | {
+            _plain(alias): canonical(family) for alias, family in aliases.items() if canonical(family) in families}  # fmt: skip
         self.values = {name: np.asarray(n.value) for name, n in self.chain.nodes.items() if type(n.value) is not tuple}
         self.equal = [self._equal(s) for s in seen]
         self.counter, self.sign, self.offset = self._clock()
+        told = (self._by_name(name) for name in {s.name for s in seen})
+        self.claimed = {_base(role.key)[0] for role in told if role is not None}
         self.roles: dict[str, Role] = {}
         self.manual: dict[str, Seen] = {}
         self.unmatched: tuple[str, ...] = ()
@@ -178,7 +186,8 @@ class Matching:
             known.add(name)
             for k in ks:
                 key = role.at(self._step(self.seen[k]))
-                if key in self.adjoints:
+                another = self.equal[k] and key not in self.equal[k] and role != self._by_name(name)
+                if key in self.adjoints and not another:  # one name may hold several adjoints in turn
                     chosen[key] = max(chosen.get(key, (0, 0)), (sure, k))
         self.manual = {key: _laid_out(self.seen[k], self.adjoints[key]) for key, (_, k) in chosen.items()}
         self.unmatched = tuple(sorted(unknown - known))
@@ -192,23 +201,34 @@ class Matching:
             step = self._step(self.seen[k])
             votes.update({Role(_relative(key, step)) for key in self.equal[k]})
         by_name = self._by_name(name)
-        steps = len({self._step(self.seen[k]) for k in ks})
+        steps = len({self._step(s) for s in self.seen if s.name == name})
         for role in list(votes):
             base, part = _base(role.key)
-            # the first of several sums over the steps is no part; and a name that tells a node is
-            # believed, or a neighbour's adjoint in its place would pass for right
-            if part and "<" not in base and votes[role] < steps or by_name and base != _base(by_name.key)[0]:
+            first_of_sums = part and "<" not in base and votes[role] < steps
+            # where it should hold another's: the numbers are those of a node that a name claims
+            of_another = by_name and base != _base(by_name.key)[0] and base in self.claimed
+            if first_of_sums or of_another:
                 del votes[role]
         if votes:
             best = max(votes, key=lambda role: (votes[role], role == by_name, not _base(role.key)[1], role.key))
             self.roles[name] = best
-            return best, 2
-        return (by_name or self._by_analogy(name), 1) if last else (None, 0)
+            return best, 3 if best == by_name else 2
+        return (self._by_analogy(name) or by_name, 1) if last else (None, 0)
 
     def _by_analogy(self, name: str) -> Role | None:
-        """If ``dzf`` is the adjoint of ``f<t> before activation``, ``dzi`` is that of ``i<t> before activation``."""
+        """If ``dzf`` is the adjoint of ``f<t> before activation``, ``dzi`` is that of ``i<t> before activation``;
+        if ``df``, which could be that of ``Γ_f``, turns out to be that of ``sum_f``, ``di`` is that of ``sum_u``."""
+        read_as = self._by_name(name)
         for other, role in self.roles.items():
-            if len(name) != len(other):
+            misread = self._by_name(other)
+            if read_as and misread and misread != role and _plain(name) not in self.families:
+                tail = misread.key.partition("_")[2]
+                if tail and role.key.endswith(tail):
+                    head = misread.key.removesuffix(tail)
+                    meant = Role(role.key.removesuffix(tail) + read_as.key.removeprefix(head))
+                    if read_as.key.startswith(head) and meant.at(1) in self.adjoints:
+                        return meant
+            if read_as or len(name) != len(other):
                 continue
             differing = [(a, b) for a, b in zip(name, other, strict=True) if a != b]
             if len(differing) == 1:
@@ -227,12 +247,13 @@ class Matching:
 
     def _by_name(self, name: str) -> Role | None:
         """``dWf`` is the adjoint of ``W_f``."""
-        for prefix in ("delta", "grad", "d", "δ"):
-            plain = _plain(name)
+        entry = re.fullmatch(r".*\['(.*)'\]", name)  # grads["W_f"] needs no d
+        plain = _plain(entry[1] if entry else name)
+        for prefix in ("delta", "grad", "d", "δ", *([""] if entry else [])):
             if plain.startswith(prefix):
-                for family in self.families:
-                    if _plain(family) == plain.removeprefix(prefix):
-                        return self._asked(family)
+                family = self.families.get(plain.removeprefix(prefix))
+                if family is not None:
+                    return self._asked(family)
         return None
 
 

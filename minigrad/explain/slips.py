@@ -349,15 +349,12 @@ class Suspect:
 
     def as_an_activation(self) -> Iterator[Diagnosis]:
         """Hypotheses on an activation that is written out in several stages."""
-        node, chain = self.segment.node, self.chain
-        if len(self.segment.inner) < 1 or len(self.segment.ends) != 1 or type(node.value) is tuple:
+        node, ends = self.segment.node, self.segment.ends
+        if len(ends) != 1 or self.called(node) != f"{self.called(ends[0])} before activation":
             return
-        (end,) = self.segment.ends
-        x, y, g = chain.value(node), chain.value(end), self.adjoints[end]
-        if end is chain.root or np.shape(x) != np.shape(y) or not all(
-                n.op is not None and n.op.elementwise for n in (*self.segment.inner, end)):  # fmt: skip
-            return
-        names = {"x": self.called(node) or "its input", "y": self.called(end) or "its output"}
+        (end,) = ends
+        x, y, g = self.chain.value(node), self.chain.value(end), self.adjoints[end]
+        names = {"x": f"{self.called(node)}", "y": f"{self.called(end)}"}
         pieces = {"1": lambda y, x: np.ones_like(y), "{y} ⊙ (1 − {y})": lambda y, x: y * (1 - y),
                   "1 − {y}²": lambda y, x: 1 - y * y, **PIECES}  # fmt: skip
         for words, formula in pieces.items():

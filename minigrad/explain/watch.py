@@ -20,7 +20,7 @@ class Seen(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the local variable, or the key in a local dict.
+        Of the local variable; for an entry of a local dict ``grads['W_f']``.
     line : int
         Of the statement, in its file.
     array : ndarray or Tensor
@@ -76,8 +76,8 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
         result = function(*args, **kwargs)
     finally:
         sys.settrace(before)
-    if isinstance(result, dict):
-        seen += [Seen(str(key), 0, np.array(value), {}) for key, value in _arrays(result)]
+    seen += [Seen(name, 0, np.array(value), {}) for name, value in _arrays({"result": result})
+             if isinstance(result, dict)]  # fmt: skip
     return result, seen
 
 
@@ -88,7 +88,7 @@ def _arrays(values: Any) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, dict):
             for key, entry in value.items():
                 if isinstance(key, str) and isinstance(entry, np.ndarray) and entry.dtype.kind == "f":
-                    yield key, entry
+                    yield f"{name}[{key!r}]", entry
 
 
 def _same(a: Array, b: Array) -> bool:
