@@ -368,12 +368,17 @@ class Trial:
                    branch: list[int] | None) -> Diagnosis:  # fmt: skip
         segment = self.chain.segment(node, self.given, branch)
         far = len(segment.inner) > LONG
-        found = diagnose(Suspect(segment, self.going, got, expected, scale, 10 * rtol, self.likely,
+        found = diagnose(Suspect(segment, self._anywhere(), got, expected, scale, 10 * rtol, self.likely,
                                  tired=far and self.in_vain >= 2))  # fmt: skip
         if found.role:
             self.likely.append(found.role)
         self.in_vain += far and found.kind is Kind.UNKNOWN
         return found
+
+    def _anywhere(self) -> Adjoints:
+        """Every adjoint as its author has it, those further back too, which may stand here by mistake."""
+        given = {n: a for n, (_, a) in self.given.items() if a.shape == np.shape(n.value)}
+        return {**self.true, **given, **self.going}
 
     def _rtol(self, got: Array, truth: Array) -> float:
         if self.rtol is not None:

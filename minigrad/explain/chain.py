@@ -77,6 +77,10 @@ class Chain:
             if before is not None:
                 self.nodes[f"{name} before activation"] = before
         self.names = {node: name for name, node in self.nodes.items()}
+        freed = next((n for n in (root, *self.uses) if n.op is not None and n.values is None), None)
+        if freed is not None:
+            raise GraphError(f"the graph through {freed.label} was freed by an earlier pass; ask before "
+                             "backward(), or call backward(retain_graph=True)")  # fmt: skip
         self.edges: dict[Node, list[Edge]] = {root: []}
         for node in sorted(self.uses, key=serial_of, reverse=True):
             edges = [Edge(consumer, i) for consumer, i in self.uses[node]
@@ -104,9 +108,7 @@ class Chain:
 
     def inputs(self, stage: Node) -> list[Any]:
         """What went into a stage."""
-        if stage.values is None:
-            raise GraphError(f"the graph through {stage.label} was freed by an earlier pass; ask before "
-                             "backward(), or call backward(retain_graph=True)")  # fmt: skip
+        assert stage.values is not None
         return [raw if parent is None else self.value(parent)
                 for parent, raw in zip(stage.inputs, stage.values, strict=True)]  # fmt: skip
 

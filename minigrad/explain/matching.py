@@ -184,10 +184,11 @@ class Matching:
                 (known if is_value else unknown).add(name)
                 continue
             known.add(name)
+            in_turn = len({self._step(self.seen[k]) for k in ks}) < len(ks)  # one name for several adjoints
             for k in ks:
                 key = role.at(self._step(self.seen[k]))
-                another = self.equal[k] and key not in self.equal[k] and role != self._by_name(name)
-                if key in self.adjoints and not another:  # one name may hold several adjoints in turn
+                another = key not in self.equal[k] and (self.equal[k] or in_turn) and role != self._by_name(name)
+                if key in self.adjoints and not another:
                     chosen[key] = max(chosen.get(key, (0, 0)), (sure, k))
         self.manual = {key: _laid_out(self.seen[k], self.adjoints[key]) for key, (_, k) in chosen.items()}
         self.unmatched = tuple(sorted(unknown - known))
@@ -222,12 +223,9 @@ class Matching:
         for other, role in self.roles.items():
             misread = self._by_name(other)
             if read_as and misread and misread != role and _plain(name) not in self.families:
-                tail = misread.key.partition("_")[2]
-                if tail and role.key.endswith(tail):
-                    head = misread.key.removesuffix(tail)
-                    meant = Role(role.key.removesuffix(tail) + read_as.key.removeprefix(head))
-                    if read_as.key.startswith(head) and meant.at(1) in self.adjoints:
-                        return meant
+                meant = self._related(misread, role, read_as)
+                if meant is not None:
+                    return meant
             if read_as or len(name) != len(other):
                 continue
             differing = [(a, b) for a, b in zip(name, other, strict=True) if a != b]
@@ -236,6 +234,17 @@ class Matching:
                 analogous = Role(role.key.replace(there, here, 1))
                 if analogous != role and analogous.at(1) in self.adjoints:
                     return analogous
+        return None
+
+    def _related(self, one: Role, to: Role, other: Role) -> Role | None:
+        """What `other` is made from, if `one` is made from `to`: the sum in a gate."""
+        for t in {step_of(name).t for name in self.chain.nodes} - {None}:
+            made, source, another = (self.chain.nodes.get(role.at(t)) for role in (one, to, other))
+            if made is None or source is None or another is None or source not in made.inputs:
+                continue
+            before = another.inputs[made.inputs.index(source)] if len(another.inputs) == len(made.inputs) else None
+            if before in self.chain.names:
+                return Role(_relative(self.chain.names[before], t))
         return None
 
     def _asked(self, words: str) -> Role:
