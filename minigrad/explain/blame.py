@@ -20,7 +20,17 @@ from ..graph import Node, canonical, serial_of
 from ..tensor import Tensor
 from .chain import Adjoints, Array, Chain
 from .forwards import diagnose_value
-from .slips import LONG, Diagnosis, Kind, Suspect, diagnose, diagnose_shape, in_t, step_of
+from .slips import (
+    EVERYWHERE,
+    LONG,
+    Diagnosis,
+    Kind,
+    Suspect,
+    diagnose,
+    diagnose_shape,
+    in_t,
+    step_of,
+)
 from .upstream import Upstream, all_values
 
 
@@ -125,7 +135,7 @@ class Verdict:
             return f"all {len(self.judged)} given arrays are right"
         slips: dict[tuple[str, str], list[Culprit]] = {}
         for culprit in self.culprits:  # the same slip at every step is one
-            slips.setdefault((culprit.in_t(culprit.diagnosis), culprit.in_t(culprit.stage)), []).append(culprit)
+            slips.setdefault((_skeleton(culprit.diagnosis), _skeleton(culprit.stage)), []).append(culprit)
         lines = [f"{len(slips)} slip{'s' * (len(slips) != 1)}, in {len(self.culprits)} of {len(self.judged)} given arrays"]
         for k, same in enumerate(slips.values(), start=1):
             lines.append(f"  {k}. {_told(same)}")
@@ -417,9 +427,14 @@ def _size(a: Any) -> float:
     return float(np.max(np.abs(a), initial=0.0))
 
 
+def _skeleton(sentence: str) -> str:
+    """A sentence whatever the step."""
+    return re.sub(r"<[^>]*>", "<>", sentence.removesuffix(EVERYWHERE))
+
+
 def _told(same: list[Culprit]) -> str:
     """Culprits of one slip in a line."""
-    first = same[0]
+    first = max(same, key=lambda c: c.diagnosis.endswith(EVERYWHERE))
     say = first.in_t if len(same) > 1 else str
     where = f" [{say(first.stage)}]" if first.stage else ""
     off = max(c.error for c in same)

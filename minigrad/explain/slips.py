@@ -20,6 +20,7 @@ from .chain import Adjoints, Array, Chain, Edge, Segment
 
 LONG = 60
 """On a way of more edges than this, slips are looked for that were made at every step, or a single branch's size."""
+EVERYWHERE = ", at every step"
 
 
 class Kind(StrEnum):
@@ -208,7 +209,7 @@ class Suspect:
         base = None if len(edges) == 1 else step_of(self.via(first).partition(" #")[0]).t if here is None else here
 
         def found(kind: Kind, sentence: str) -> Diagnosis:
-            everywhere = ", at every step" if len(edges) > 1 else ""
+            everywhere = EVERYWHERE if len(edges) > 1 else ""
             return Diagnosis(kind, in_t(sentence + everywhere, base), in_t(self.stage(first), base), self._role(first))
 
         def with_slip(slip: Callable[[Chain, Edge, Any], Any]) -> Any:
@@ -380,7 +381,7 @@ class Suspect:
 
     def _started(self, group: list[Node]) -> Iterator[Diagnosis]:
         first = group[0]
-        everywhere = "" if len(group) == 1 else ", at every step"
+        everywhere = "" if len(group) == 1 else EVERYWHERE
         for other in self._alike(first, 1):
             shift = self._shift(first, other)
             found = {end: self._shifted(end, shift) for end in group}
@@ -410,7 +411,7 @@ class Suspect:
                     return put(parts) if node in nodes else None
 
                 if self.fits(self.segment.total(self.adjoints, meet=meet)):
-                    yield Diagnosis(kind, in_t(f"at {self.called(fork)} {sentence}, at every step", step_of(self.called(fork)).t),
+                    yield Diagnosis(kind, in_t(f"at {self.called(fork)} {sentence}{EVERYWHERE}", step_of(self.called(fork)).t),
                                     f"fork of {family}", (family,))  # fmt: skip
 
     def _meetings(self, fork: Node) -> Iterator[tuple[Kind, str, Callable[[list[Any]], Any]]]:

@@ -66,6 +66,9 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
         if frame.f_code.co_filename != file:
             return None
         lines[frame] = frame.f_lineno
+        if not held:  # what a function is given it starts from
+            seen.extend(Seen(name, frame.f_lineno, value, {}) for name, value in _arrays(frame.f_locals)
+                        if isinstance(value, Tensor))  # fmt: skip
         held[frame] = {name: value.copy() if isinstance(value, np.ndarray) else value
                        for name, value in _arrays(frame.f_locals)}  # fmt: skip
         return local
@@ -136,7 +139,7 @@ def name_locals(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     for s in tensors:
         step = s.counters.get(counter, first - 1) - first + 1  # what a loop starts from is its step 0
         last[f"{s.name}<{step}>" if s.name in looped else s.name] = s.array
-    for name, tensor in last.items():
+    for name, tensor in sorted(last.items(), key=lambda item: "<" not in item[0]):
         if tensor.name is None:
             tensor.named(name)
     return result
