@@ -398,8 +398,8 @@ class Trial:
     def _read(self, node: Node, got: Array, wanted: list[Any], allowed: float) -> tuple[Array, bool]:
         """A given array in the layout of the graph, and whether it is right."""
         layouts = [got]
-        if got.ndim == 2 and not (node.op is None and node.requires_grad):
-            layouts.append(got.T)  # a batch in rows; a parameter has but one layout
+        if not (node.op is None and node.requires_grad):  # a parameter has but one layout
+            layouts += [got.T, got.squeeze()]  # a batch in rows; one sequence as a batch of one
         for array in layouts:
             for expected in wanted:
                 if array.shape == expected.shape and bool(np.all(np.abs(array - expected) <= allowed)):
