@@ -1,0 +1,161 @@
+"""The source of an op's `forward`, with what it calls, for a text that needs NumPy alone."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import keyword
+import math
+import operator
+import sys
+import textwrap
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, lesson
+from ..op import Op
+
+MODULES: tuple[tuple[str, ModuleType], ...] = (
+    ("np", np), ("np.linalg", np.linalg), ("np.lib.stride_tricks", np.lib.stride_tricks),
+    ("math", math), ("operator", operator))  # fmt: skip
+
+
+def numpy_name(thing: Any) -> str:
+    """How source calls a function of NumPy; empty if it is none."""
+    name = getattr(thing, "__name__", "")
+    for path, module in MODULES[:3]:
+        if name and getattr(module, name, None) is thing:
+            return f"{path}.{name}"
+    return ""
+
+
+class Helpers:
+    """Functions copied out of the project, each once, under names that are free."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = set(taken)
+        self.names: dict[int, str] = {}
+        self.definitions: list[str] = []
+        self.imports: set[str] = set()
+        self._kept: list[Any] = []
+        self._op = ""
+
+    def of(self, op: Op) -> str:
+        """The name of a function that does what the op does."""
+        self._op = op.name
+        return self._function(op.forward, op.name.rpartition(".")[2])
+
+    def source(self) -> list[str]:
+        """The definitions, in an order that Python can run."""
+        return [*(f"import {name}" for name in sorted(self.imports)), *self.definitions]
+
+    def _function(self, function: Any, wish: str) -> str:
+        function = inspect.unwrap(function)
+        if id(function) in self.names:
+            return self.names[id(function)]
+        if not isinstance(function, FunctionType):
+            self._refuse(f"{wish} is no Python function")
+        name = self._free(wish)
+        self.names[id(function)] = name
+        self._kept.append(function)
+        node = _syntax(function)
+        if node is None:
+            self._refuse(f"the source of {function.__qualname__} is not to be had")
+        known = dict(function.__globals__)
+        known |= {n: cell.cell_contents for n, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
+                                                           strict=True)}  # fmt: skip
+        plain = _Plain().visit(node)
+        local = {n.arg for n in ast.walk(plain) if isinstance(n, ast.arg)}
+        local |= {n.id for n in ast.walk(plain) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        for part in ast.walk(plain):
+            if isinstance(part, (ast.Import, ast.ImportFrom)):
+                self._refuse(f"{function.__name__} imports {ast.unparse(part).split()[1]}")
+            if isinstance(part, ast.Name) and part.id not in local and part.id in known:
+                part.id = self._named(known[part.id], part.id)
+        plain.name = name
+        self.definitions += ["", "", *ast.unparse(ast.fix_missing_locations(plain)).splitlines()]
+        return name
+
+    def _named(self, thing: Any, wish: str) -> str:
+        """What a function calls `wish`, in the text."""
+        if thing is np:
+            return "np"
+        for path, module in MODULES:
+            name = getattr(thing, "__name__", "")
+            if thing is module or name and getattr(module, name, None) is thing:
+                if path in ("math", "operator"):
+                    self.imports.add(path)
+                return path if thing is module else f"{path}.{name}"
+        if isinstance(thing, Op):
+            return self._function(thing.forward, thing.name.rpartition(".")[2])
+        if callable(thing) and not isinstance(thing, type):
+            return self._function(thing, wish.lstrip("_"))
+        if isinstance(thing, (bool, int, float, str, tuple, type(None))):
+            if wish not in self.taken:
+                self.taken.add(wish)
+                self.definitions += ["", f"{wish} = {thing!r}"]
+                self.names[hash((wish, repr(thing)))] = wish
+            elif self.names.get(hash((wish, repr(thing)))) != wish:
+                return repr(thing)
+            return wish
+        self._refuse(f"it needs {wish}")
+
+    def _free(self, wish: str) -> str:
+        name = wish if wish.isidentifier() else "helper"
+        while name in self.taken or keyword.iskeyword(name) or name in dir(__builtins__):
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def _refuse(self, why: str) -> Any:
+        raise ArgumentError(lesson(
+            ".numpy()", f"op '{self._op}' has no source that needs NumPy alone: {why}", "",
+            "write this stage with other ops, or call minigrad for it"))  # fmt: skip
+
+
+def _syntax(function: FunctionType) -> ast.FunctionDef | None:
+    """The definition of a function; a lambda as one with a name."""
+    try:
+        if function.__name__ != "<lambda>":
+            (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+            return node if isinstance(node, ast.FunctionDef) else None
+        lines, _ = inspect.findsource(function)
+        tree = ast.parse("".join(lines))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda) and node.lineno == function.__code__.co_firstlineno and _same(node, function.__code__):
+            body = ast.Return(node.body)
+            new = ast.FunctionDef("f", node.args, [body], [], **({"type_params": []} if sys.version_info >= (3, 12) else {}))
+            return ast.fix_missing_locations(ast.copy_location(new, node))
+    return None
+
+
+def _same(node: ast.Lambda, code: CodeType) -> bool:
+    made = compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval").co_consts
+    return any(isinstance(c, CodeType) and c.co_code == code.co_code and c.co_names == code.co_names
+               and c.co_varnames == code.co_varnames for c in made)  # fmt: skip
+
+
+class _Plain(ast.NodeTransformer):
+    """Without what only the project understands: annotations, the text of its errors."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:  # noqa: N802 (ast's spelling)
+        node.decorator_list = []
+        node.returns = None
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> Any:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:  # noqa: N802
+        self.generic_visit(node)
+        return ast.Assign([node.target], node.value) if node.value is not None else ast.Pass()
+
+    def visit_Raise(self, node: ast.Raise) -> Any:  # noqa: N802
+        return ast.parse("raise ValueError('these arguments do not fit')").body[0]
