@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ def explain(y: Tensor, wrt: Tensor | str | Sequence[Tensor | str] | None = None,
     if strangers:
         raise ArgumentError(lesson("explain", f"{strangers[0].label} is no part of this graph",
                                    "a tensor that y was computed from"))  # fmt: skip
-    return Derivation(trace, tuple(targets), INLINE if inline else EACH)
+    return Derivation(trace, tuple(targets), inline)
 
 
 class Derivation:
@@ -148,11 +148,15 @@ class Derivation:
         The names of the adjoints that were asked for.
     """
 
-    def __init__(self, trace: Trace, targets: tuple[Node, ...], manner: Manner) -> None:
-        self._trace, self._targets = trace, targets
-        found = Equations(trace, targets, manner)
-        self.forward, self.reverse, self.given = found.forward, found.reverse, found.given
-        self.wrt = tuple(found.name("δ" + trace.names[node]) for node in targets)
+    def __init__(self, trace: Trace, targets: tuple[Node, ...], inline: bool) -> None:
+        self._inline, self._each, self._written = (Equations(trace, targets, m) for m in (INLINE, EACH, WRITTEN))
+        name = settled(trace, [self._inline, self._each, self._written])
+        for equations in (self._inline, self._each, self._written):
+            equations.rename(name)
+        shown = self._inline if inline else self._each
+        self.forward, self.reverse, self.given = shown.forward, shown.reverse, self._written.given
+        self.wrt = tuple(name("δ" + trace.names[node]) for node in targets)
+        self._ours = {name(each) for each in trace.names.values() if each.startswith("%")}
 
     def __str__(self) -> str:
         return self.text()
@@ -168,8 +172,7 @@ class Derivation:
 
     def _own_names(self) -> list[Equation]:
         """Equations of values that were named here, as far as the reverse formulas need them."""
-        ours = {e.name: e for e in self.forward if re.fullmatch(r"v\d*(<-?\d+>)?", e.name)
-                and not any(node.name == e.name for node in self._trace.nodes)}  # fmt: skip
+        ours = {e.name: e for e in self.forward if e.name in self._ours}
         needed: dict[str, Equation] = {}
         queue = [e.expr for e in self.reverse]
         while queue:
@@ -197,7 +200,7 @@ class Derivation:
         """The forward trace and the reverse trace side by side: formulas, shapes, numbers.
 
         Read the left half downward and the right half upward."""
-        each = Derivation(self._trace, self._targets, EACH)
+        each = self._each
         adjoints = {e.name: e for e in each.reverse}
         left = [*(Equation(name, Symbol("given", a.shape), a) for name, a in each.given.items()), *each.forward]
         writer = Text()
@@ -219,8 +222,7 @@ class Derivation:
         ArgumentError
             A stage has no NumPy source: the message says which.
         """
-        found = Equations(self._trace, self._targets, WRITTEN)
-        return program(found, [found.name("δ" + self._trace.names[node]) for node in self._targets])
+        return program(self._written.forward, self._written.reverse, self.given, self.wrt)
 
 
 def numbers(a: Array) -> str:
@@ -247,12 +249,22 @@ class Equations:
         self.values: dict[Node, Expr] = {}
         forward = self._forward()
         reverse = self._reverse(targets)
-        self._names = self._settled([*forward, *reverse])
+        self.forward, self.reverse = tuple(forward), tuple(reverse)
+        self.given: dict[str, Array] = {}
+
+    def rename(self, name: Callable[[str], str]) -> None:
+        """Give everything its name for good."""
+        used = self.used()
+        self.given = {name(given): array for given, array in {**self.given_nodes, **self.trace.given}.items()
+                      if given in used}  # fmt: skip
         self.forward, self.reverse = (
-            tuple(Equation(self.name(e.name), renamed(e.expr, self.name), e.value) for e in part)
-            for part in (forward, reverse))  # fmt: skip
-        used = {s.name for e in [*forward, *reverse] for s in within(e.expr) if isinstance(s, Symbol)}
-        self.given = {self.name(name): array for name, array in {**self.given_nodes, **trace.given}.items() if name in used}
+            tuple(Equation(name(e.name), renamed(e.expr, name), e.value) for e in part)
+            for part in (self.forward, self.reverse))  # fmt: skip
+
+    def used(self) -> set[str]:
+        """The names in all equations, those of adjoints too."""
+        both = [*self.forward, *self.reverse]
+        return {e.name for e in both} | {s.name for e in both for s in within(e.expr) if isinstance(s, Symbol)}
 
     # --- values ---
 
@@ -334,42 +346,37 @@ class Equations:
             return False
         return expr.size == 0 or times <= 1 and expr.size <= self.manner.of_adjoints
 
-    # --- names ---
 
-    def name(self, provisional: str) -> str:
-        """The name for good."""
-        adjoint = "δ" * provisional.startswith("δ%")
-        return adjoint + self._names.get(provisional.removeprefix("δ"), provisional.removeprefix("δ" * bool(adjoint)))
+def settled(trace: Trace, all_equations: Sequence[Equations]) -> Callable[[str], str]:
+    """Names for what has none: v1, v2 ... in the order in which it was made; v<2> for what
+    belongs to time step 2 alone."""
+    used = {name.removeprefix("δ") for equations in all_equations for name in equations.used()}
+    order = sorted((name for name in used if name.startswith("%")), key=lambda name: int(name[1:]))
+    nodes = {name: node for node, name in trace.names.items()}
+    steps = {name: _step(trace, nodes.get(name), trace.users.get(name)) for name in order}
+    total = Counter(steps.values())
+    one_each = all(n == 1 for step, n in total.items() if step)
+    seen: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for provisional in order:
+        step = steps[provisional]
+        while provisional not in names or names[provisional] in nodes:
+            seen[step] += 1
+            names[provisional] = f"v{'' if step and one_each and seen[step] == 1 else seen[step]}{step}"
 
-    def _settled(self, equations: list[Equation]) -> dict[str, str]:
-        """Names for what has none: v1, v2 ... in the order in which it was made; v<2> for what
-        belongs to time step 2 alone."""
-        used: set[str] = set()
-        for e in equations:
-            used |= {e.name.removeprefix("δ"), *(s.name.removeprefix("δ") for s in within(e.expr) if isinstance(s, Symbol))}
-        order = sorted((name for name in used if name.startswith("%")), key=lambda name: int(name[1:]))
-        by_name = {name: node for node, name in self.trace.names.items()}
-        steps = {name: self._step(by_name.get(name), self.trace.users.get(name)) for name in order}
-        total = Counter(steps.values())
-        seen: Counter[str] = Counter()
-        taken = {node.name for node in self.trace.nodes}
-        settled = {}
-        for name in order:
-            step = steps[name]
-            while True:
-                seen[step] += 1
-                few = step and max(n for s, n in total.items() if s) == 1
-                settled[name] = f"v{'' if few and seen[step] == 1 else seen[step]}{step}"
-                if settled[name] not in taken:
-                    break
-        return settled
+    def name(provisional: str) -> str:
+        bare = provisional.removeprefix("δ")
+        return "δ" * (bare != provisional) + names[bare] if bare in names else provisional
 
-    def _step(self, node: Node | None, user: Node | None) -> str:
-        """The time step of what an unnamed value meets, if that is one."""
-        users = [user] if user is not None else [u for u, _ in self.trace.uses.get(node, ())] if node is not None else []
-        beside = [p for u in users for p in u.inputs] + list(node.inputs if node is not None else ())
-        steps = {found.group() for p in beside if p is not None and p.name and (found := INDEX.search(p.name))}
-        return steps.pop() if len(steps) == 1 else ""
+    return name
+
+
+def _step(trace: Trace, node: Node | None, user: Node | None) -> str:
+    """The time step of what an unnamed value meets, if that is one."""
+    users = [user] if user is not None else [u for u, _ in trace.uses.get(node, ())] if node is not None else []
+    beside = [p for u in users for p in u.inputs] + list(node.inputs if node is not None else ())
+    steps = {found.group() for p in beside if p is not None and p.name and (found := INDEX.search(p.name))}
+    return steps.pop() if len(steps) == 1 else ""
 
 
 def _family(node: Node) -> Any:

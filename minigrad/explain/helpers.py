@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
+import itertools
 import keyword
 import math
 import operator
@@ -19,7 +21,8 @@ from ..op import Op
 
 MODULES: tuple[tuple[str, ModuleType], ...] = (
     ("np", np), ("np.linalg", np.linalg), ("np.lib.stride_tricks", np.lib.stride_tricks),
-    ("math", math), ("operator", operator))  # fmt: skip
+    ("math", math), ("operator", operator),
+    ("itertools", itertools))  # fmt: skip
 
 
 def numpy_name(thing: Any) -> str:
@@ -37,6 +40,7 @@ class Helpers:
     def __init__(self, taken: set[str]) -> None:
         self.taken = set(taken)
         self.names: dict[int, str] = {}
+        self.constants: dict[str, str] = {}
         self.definitions: list[str] = []
         self.imports: set[str] = set()
         self._kept: list[Any] = []
@@ -73,10 +77,18 @@ class Helpers:
             if isinstance(part, (ast.Import, ast.ImportFrom)):
                 self._refuse(f"{function.__name__} imports {ast.unparse(part).split()[1]}")
             if isinstance(part, ast.Name) and part.id not in local and part.id in known:
-                part.id = self._named(known[part.id], part.id)
+                part.id = self._beside(self._named(known[part.id], part.id), local)
         plain.name = name
         self.definitions += ["", "", *ast.unparse(ast.fix_missing_locations(plain)).splitlines()]
         return name
+
+    def _beside(self, name: str, local: set[str]) -> str:
+        """`name`, or where that is a local variable another name for it."""
+        if name not in local:
+            return name
+        other = self._free(name + "_")
+        self.definitions += ["", f"{other} = {name}"]
+        return other
 
     def _named(self, thing: Any, wish: str) -> str:
         """What a function calls `wish`, in the text."""
@@ -85,26 +97,29 @@ class Helpers:
         for path, module in MODULES:
             name = getattr(thing, "__name__", "")
             if thing is module or name and getattr(module, name, None) is thing:
-                if path in ("math", "operator"):
+                if not path.startswith("np"):
                     self.imports.add(path)
                 return path if thing is module else f"{path}.{name}"
+        if isinstance(ufunc := getattr(thing, "__self__", None), np.ufunc):
+            return f"np.{ufunc.__name__}.{thing.__name__}"
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            return "ValueError"
         if isinstance(thing, Op):
             return self._function(thing.forward, thing.name.rpartition(".")[2])
         if callable(thing) and not isinstance(thing, type):
-            return self._function(thing, wish.lstrip("_"))
-        if isinstance(thing, (bool, int, float, str, tuple, type(None))):
-            if wish not in self.taken:
-                self.taken.add(wish)
-                self.definitions += ["", f"{wish} = {thing!r}"]
-                self.names[hash((wish, repr(thing)))] = wish
-            elif self.names.get(hash((wish, repr(thing)))) != wish:
-                return repr(thing)
-            return wish
-        self._refuse(f"it needs {wish}")
+            return self._function(thing, wish)
+        text = _constant(thing)
+        if text is None:
+            self._refuse(f"it needs {wish}")
+        if self.constants.get(wish) != text:
+            wish = self._free(wish)
+            self.constants[wish] = text
+            self.definitions += ["", f"{wish} = {text}"]
+        return wish
 
     def _free(self, wish: str) -> str:
         name = wish if wish.isidentifier() else "helper"
-        while name in self.taken or keyword.iskeyword(name) or name in dir(__builtins__):
+        while name in self.taken or keyword.iskeyword(name) or hasattr(builtins, name):
             name += "_"
         self.taken.add(name)
         return name
@@ -113,6 +128,19 @@ class Helpers:
         raise ArgumentError(lesson(
             ".numpy()", f"op '{self._op}' has no source that needs NumPy alone: {why}", "",
             "write this stage with other ops, or call minigrad for it"))  # fmt: skip
+
+
+def _constant(thing: Any) -> str | None:
+    """Numbers, words, types and collections of them, as source."""
+    if isinstance(thing, type):
+        return thing.__name__ if thing.__module__ == "builtins" else numpy_name(thing) or None
+    if isinstance(thing, (bool, int, float, complex, str, type(None))):
+        return repr(thing)
+    if type(thing) in (tuple, list, set, frozenset):
+        parts = [_constant(part) for part in thing]
+        shown = ", ".join(sorted(p for p in parts if p) if isinstance(thing, (set, frozenset)) else [p or "" for p in parts])
+        return None if None in parts else f"{type(thing).__name__}([{shown}])"
+    return "{}" if thing == {} else None
 
 
 def _syntax(function: FunctionType) -> ast.FunctionDef | None:
@@ -134,9 +162,11 @@ def _syntax(function: FunctionType) -> ast.FunctionDef | None:
 
 
 def _same(node: ast.Lambda, code: CodeType) -> bool:
+    def parts(code: CodeType) -> Any:
+        return code.co_names, code.co_varnames, code.co_freevars, [c for c in code.co_consts if not isinstance(c, CodeType)]
+
     made = compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval").co_consts
-    return any(isinstance(c, CodeType) and c.co_code == code.co_code and c.co_names == code.co_names
-               and c.co_varnames == code.co_varnames for c in made)  # fmt: skip
+    return any(isinstance(c, CodeType) and parts(c)[:2] == parts(code)[:2] and parts(c)[3] == parts(code)[3] for c in made)
 
 
 class _Plain(ast.NodeTransformer):
@@ -156,6 +186,11 @@ class _Plain(ast.NodeTransformer):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:  # noqa: N802
         self.generic_visit(node)
         return ast.Assign([node.target], node.value) if node.value is not None else ast.Pass()
+
+    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+        if isinstance(node.func, ast.Name) and node.func.id == "lesson":
+            return ast.Constant("these arguments do not fit")
+        return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> Any:  # noqa: N802
         return ast.parse("raise ValueError('these arguments do not fit')").body[0]

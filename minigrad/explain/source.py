@@ -20,7 +20,7 @@ from .helpers import Helpers, numpy_name
 from .writers import ATOM, Text, Written
 
 if TYPE_CHECKING:
-    from .derivation import Equation, Equations
+    from .derivation import Equation
 
 
 class NumPy(Text):
@@ -129,12 +129,11 @@ def literal(value: Any) -> str:
 # --- the program -----------------------------------------------------------------------------
 
 
-def program(found: Equations, wrt: Sequence[str]) -> str:
+def program(forward: Sequence[Equation], reverse: Sequence[Equation], arrays: Iterable[str], wrt: Sequence[str]) -> str:
     """The source of ``forward(given)`` and ``backward(values)``."""
-    reverse = list(found.reverse)
-    needed = _needed(reverse, found.forward)
-    values = [e for e in found.forward if e.name in needed]
-    given = sorted(needed & found.given.keys(), key=list(found.given).index)
+    needed = _needed(reverse, forward)
+    values = [e for e in forward if e.name in needed]
+    given = [name for name in arrays if name in needed]
     used = _symbols(e.expr for e in reverse) - {e.name for e in reverse} - {"seed"}
     kept = [name for name in [*given, *(e.name for e in values)] if name in used]
     identifiers = _identifiers([*given, *(e.name for e in values), *(e.name for e in reverse)])
@@ -143,15 +142,14 @@ def program(found: Equations, wrt: Sequence[str]) -> str:
     writer = NumPy(identifiers, helpers)
     first = _body(values, writer)
     second = _body(reverse, writer)
-    lines = ["import numpy as np", ""]
     seed = ", seed" if "seed" in _symbols(e.expr for e in reverse) else ""
-    main = ["", "def forward(given):", '    """The values that `backward` needs, by name; `given` holds the arrays below."""']
+    main = ["", "", "def forward(given):", '    """The values that `backward` needs, by name; `given` holds the arrays below."""']
     main += [f"    {identifiers[name]} = given[{name!r}]" for name in given] + first
     main += _returned((name, identifiers[name]) for name in kept)
     main += ["", "", f"def backward(values{seed}):", '    """The adjoints, by name, from what `forward` returns."""']
     main += [f"    {identifiers[name]} = values[{name!r}]" for name in kept] + second
     main += _returned((name.removeprefix("δ"), identifiers[name]) for name in wrt)
-    return "\n".join([*lines, *helpers.source(), *main]) + "\n"
+    return "\n".join(["import numpy as np", *helpers.source(), *main]) + "\n"
 
 
 def _body(equations: Sequence[Equation], writer: NumPy) -> list[str]:
