@@ -28,7 +28,7 @@ IDENTITIES: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = (
     (lambda x: 0 + x, lambda x: x),
     (lambda x: x - 0, lambda x: x),
     (lambda x: 0 - x, lambda x: -x),
-    (lambda x: -(-x), lambda x: x),
+    (lambda x: -(-x), lambda x: x),  # noqa: B002
     (lambda x: -1 * x, lambda x: -x),
     (lambda x: x * -1, lambda x: -x),
     (lambda x, y: x - (-y), lambda x, y: x + y),
@@ -129,11 +129,11 @@ def _of_shapes(expr: Stage) -> Expr | None:
         return Stage(expr.op, x.parts, expr.params, shape)
     if name == "sum_to":
         return _summed(x, shape)
-    if name == "reshape" and isinstance(x, Stage) and x.op.name == "sum" and x.params["keepdims"]:
-        plain = _sum(x.parts[0], x.params["axis"], False)
+    if name == "reshape" and isinstance(x, Stage) and x.op.name == "sum" and x.params.get("keepdims"):
+        plain = _sum(x.parts[0], x.params.get("axis"), False)
         return plain if plain.shape == shape else None
     if expr.op.elementwise and len(expr.parts) > 1:
-        return _unstretched(expr)
+        return _unstretched(expr) or _times_ones(expr)
     if name == "broadcast_to":
         inner = _bare(x)
         return None if inner is x else Stage(expr.op, (inner,), expr.params, shape)
@@ -158,7 +158,7 @@ def _sum(x: Expr, axis: Any, keepdims: bool) -> Stage:
     gone = {k % max(len(x.shape), 1) for k in axes}
     shape = tuple(1 if k in gone else n for k, n in enumerate(x.shape) if keepdims or k not in gone)
     said = None if len(gone) == len(x.shape) else axes[0] if len(axes) == 1 else axes
-    return Stage(OPS["sum"], (x,), {"axis": said, "dtype": None, "keepdims": keepdims}, shape)
+    return Stage(OPS["sum"], (x,), {"axis": said} | ({"keepdims": True} if keepdims else {}), shape)
 
 
 def _unstretched(expr: Stage) -> Expr | None:
@@ -171,8 +171,21 @@ def _unstretched(expr: Stage) -> Expr | None:
     return None
 
 
+def _times_ones(expr: Stage) -> Expr | None:
+    """An array of ones times x is x, stretched."""
+    if expr.op.name == "multiply":
+        for one, x in (expr.parts, expr.parts[::-1]):
+            if isinstance(one, Number) and one.value == 1 and x.shape != expr.shape:
+                return Stage(OPS["broadcast_to"], (x,), {"shape": expr.shape}, expr.shape)
+    return None
+
+
 def _bare(x: Expr) -> Expr:
     """Without a stretch to a shape, and without axes of 1 in front."""
+    if isinstance(x, Number):
+        return Number(x.value) if x.shape else x
+    if isinstance(x, Stage) and x.op.elementwise and x.shape and all(isinstance(p, Number) for p in x.parts):
+        return Stage(x.op, tuple(map(_bare, x.parts)), x.params, ())
     while isinstance(x, Stage) and (x.op.name == "broadcast_to" or x.op.name == "reshape" and _only_leading_ones(x)):
         x = x.parts[0]
     return x

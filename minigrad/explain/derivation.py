@@ -23,6 +23,8 @@ from .trace import Array, Trace
 from .writers import Latex, Text
 
 INDEX = re.compile(r"<(-?\d+)>")
+LONGEST = 40
+"""Of a value that is written inside another formula, in characters."""
 FEW = 4
 """So many numbers are shown in full."""
 
@@ -46,7 +48,7 @@ class Equation:
     @property
     def shape(self) -> Shape:
         """Of the value."""
-        return self.value.shape
+        return np.shape(self.value)
 
 
 @dataclass(frozen=True)
@@ -271,31 +273,31 @@ class Equations:
     def _forward(self) -> list[Equation]:
         found = []
         for node in self.trace.nodes:
-            symbol = Symbol(self.trace.names[node], np.shape(node.value))
+            if node.op is not None:
+                expr = self.trace.value(node, self.values, set(self.manner.silent))
+                if type(node.value) is tuple:
+                    self.values[node] = expr
+                    continue
+            symbol = Symbol(self.trace.names[node], node.value.shape)
             if node.op is None:
                 self.values[node] = self._leaf(node, symbol)
-                continue
-            expr = self.trace.value(node, self.values, set(self.manner.silent))
-            if type(node.value) is tuple:
+            elif node is not self.trace.y and self._written_out(node, expr):
                 self.values[node] = expr
-                continue
-            self.values[node] = expr if node is not self.trace.y and self._written_out(node, expr) else symbol
-            if self.values[node] is symbol:
+            else:
+                self.values[node] = symbol
                 found.append(Equation(symbol.name, expr, np.asarray(node.value)))
         return found
 
     def _leaf(self, node: Node, symbol: Symbol) -> Expr:
         if node.name is None and not node.requires_grad:
-            number = self.trace.constant(node.value)
-            if isinstance(number, Number):
-                return number
+            return self.trace.given_by(node)
         self.given_nodes[symbol.name] = np.asarray(node.value)
         return symbol
 
     def _written_out(self, node: Node, expr: Expr) -> bool:
         """Whether a value stands as a formula, not as a name, where it is used."""
         if node.name is None and not self.anonymous or isinstance(expr, Number):
-            return expr.size <= self.manner.of_values
+            return expr.size <= self.manner.of_values and len(Text().write(expr)) <= LONGEST
         # a named function of one value that forks: tanh(c<2>) for tanh_c<2>
         if not (self.manner.inline and self.manner.functions) or len(self.trace.uses.get(node, ())) != 1 or len(node.inputs) != 1:
             return False
@@ -328,7 +330,7 @@ class Equations:
     def _adjoint(self, node: Node, adjoints: dict[Node, Expr]) -> Expr:
         trace = self.trace
         if node is trace.y:
-            return Symbol("seed", node.value.shape) if trace.seeded else Number(1, node.value.shape)
+            return Symbol("seed", node.value.shape) if trace.seeded else Number(1.0, node.value.shape)
         total: Expr | None = None
         for edge in reversed(trace.edges[node]):
             term = trace.contribution(edge, self.values, adjoints, set(self.manner.silent))

@@ -9,10 +9,9 @@ import itertools
 import keyword
 import math
 import operator
-import sys
 import textwrap
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -71,6 +70,7 @@ class Helpers:
         known |= {n: cell.cell_contents for n, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
                                                            strict=True)}  # fmt: skip
         plain = _Plain().visit(node)
+        _set_defaults(plain.args, function)
         local = {n.arg for n in ast.walk(plain) if isinstance(n, ast.arg)}
         local |= {n.id for n in ast.walk(plain) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
         for part in ast.walk(plain):
@@ -124,7 +124,7 @@ class Helpers:
         self.taken.add(name)
         return name
 
-    def _refuse(self, why: str) -> Any:
+    def _refuse(self, why: str) -> NoReturn:
         raise ArgumentError(lesson(
             ".numpy()", f"op '{self._op}' has no source that needs NumPy alone: {why}", "",
             "write this stage with other ops, or call minigrad for it"))  # fmt: skip
@@ -147,18 +147,30 @@ def _syntax(function: FunctionType) -> ast.FunctionDef | None:
     """The definition of a function; a lambda as one with a name."""
     try:
         if function.__name__ != "<lambda>":
-            (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-            return node if isinstance(node, ast.FunctionDef) else None
+            return _parsed(inspect.getsource(function))
         lines, _ = inspect.findsource(function)
         tree = ast.parse("".join(lines))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     for node in ast.walk(tree):
         if isinstance(node, ast.Lambda) and node.lineno == function.__code__.co_firstlineno and _same(node, function.__code__):
-            body = ast.Return(node.body)
-            new = ast.FunctionDef("f", node.args, [body], [], **({"type_params": []} if sys.version_info >= (3, 12) else {}))
-            return ast.fix_missing_locations(ast.copy_location(new, node))
+            return _parsed(f"def f({ast.unparse(node.args)}): return {ast.unparse(node.body)}")
     return None
+
+
+def _parsed(text: str) -> ast.FunctionDef | None:
+    (node,) = ast.parse(textwrap.dedent(text)).body
+    return node if isinstance(node, ast.FunctionDef) else None
+
+
+def _set_defaults(args: ast.arguments, function: FunctionType) -> None:
+    """Defaults as values: what they were computed from may be out of reach."""
+    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for holder in (args.defaults, args.kw_defaults):
+        for k, old in enumerate(holder):
+            if old is not None:
+                text = _constant(given.pop(0))
+                holder[k] = old if text is None else ast.parse(text, mode="eval").body
 
 
 def _same(node: ast.Lambda, code: CodeType) -> bool:
@@ -172,7 +184,7 @@ def _same(node: ast.Lambda, code: CodeType) -> bool:
 class _Plain(ast.NodeTransformer):
     """Without what only the project understands: annotations, the text of its errors."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:  # noqa: N802 (ast's spelling)
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         node.decorator_list = []
         node.returns = None
         if ast.get_docstring(node) is not None:
@@ -183,14 +195,19 @@ class _Plain(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         self.generic_visit(node)
         return ast.Assign([node.target], node.value) if node.value is not None else ast.Pass()
 
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id == "lesson":
             return ast.Constant("these arguments do not fit")
         return self.generic_visit(node)
 
-    def visit_Raise(self, node: ast.Raise) -> Any:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        if node.attr == "forward" and isinstance(node.value, ast.Name):  # of a record: its helper
+            return node.value
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> Any:
         return ast.parse("raise ValueError('these arguments do not fit')").body[0]

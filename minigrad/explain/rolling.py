@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 from ..op import OPS
 from .expression import Expr, Shape, Stage, Symbol, Total, renamed, within
@@ -60,7 +62,7 @@ def rolled(lines: Sequence[Line]) -> list[Line]:
             groups[keys[-1]] = [(0, line)]
             continue
         here = int(found.group(1))
-        key = (_relative(line.name, here), renamed(line.expr, lambda name, t=here: _relative(name, t)), line.shape)
+        key = (_relative(line.name, here), renamed(line.expr, partial(_relative, here=here)), line.shape)
         keys.append(key)
         groups.setdefault(key, []).append((here, line))
     out = []
@@ -85,7 +87,7 @@ def _relative(name: str, here: int) -> str:
 def _runs(members: list[tuple[int, Line]]) -> Iterable[list[tuple[int, Line]]]:
     """Cut where the time steps are not neighbours."""
     run = [members[0]]
-    for before, member in zip(members, members[1:], strict=False):
+    for before, member in pairwise(members):
         if abs(member[0] - before[0]) != 1 or len(run) > 1 and member[0] - before[0] != run[1][0] - run[0][0]:
             yield run
             run = []
@@ -104,7 +106,7 @@ def _summed(expr: Expr) -> Expr:
     for term, here in zip(terms, steps, strict=True):
         if here is None:
             return expr
-        form = renamed(term, lambda name, t=here: _relative(name, t))
+        form = renamed(term, partial(_relative, here=here))
         forms.setdefault(form, []).append(here)
     spans = {(min(ts), max(ts)) for ts in forms.values()}
     whole = all(sorted(ts) == list(range(min(ts), max(ts) + 1)) for ts in forms.values())

@@ -1,7 +1,7 @@
 """The derivation as NumPy source: a forward and a backward function that need NumPy alone.
 
-An op is written with its sign, as the NumPy function that answers for it (where that gives
-the same bits), or as a helper: the source of its `forward`, with what that calls.
+An op is written with its sign, as the NumPy function that answers for it (tried out: it
+must give the same numbers), or as a helper: the source of its `forward`, with what that calls.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class NumPy(Text):
 
     def _stage(self, stage: Stage, parts: list[Written]) -> Written:
         shapes = [part.shape for part in stage.parts if not isinstance(part, Number)]
-        stretched = stage.op.elementwise and shapes and np.broadcast_shapes(*shapes) == stage.shape
-        return super()._stage(stage, [filled(expr) if isinstance(expr, Number) and expr.shape and not stretched else text
+        stretched = stage.op.elementwise and np.broadcast_shapes(*shapes) == stage.shape
+        return super()._stage(stage, [filled(expr) if isinstance(expr, Number) and not stretched else text
                                       for expr, text in zip(stage.parts, parts, strict=True)])  # fmt: skip
 
     def call(self, stage: Stage, parts: list[str]) -> str:
@@ -74,33 +74,37 @@ class NumPy(Text):
             return f"{ufunc}({', '.join(parts)})"
         params = {k: v for k, v in stage.params.items() if (p := op.signature.parameters.get(k)) is None
                   or p.default is not v and not (type(v) in (bool, int, str) and p.default == v)}  # fmt: skip
-        for function, name, keywords, together in spellings(op):
+        for function, name, keywords in spellings(op):
             given = {keywords.get(k, k): v for k, v in params.items()}
-            if _agrees(function, stage, given, together):
-                head = [f"({', '.join(parts)}{',' * (len(parts) == 1)})"] if together else parts
+            words = [given.pop(k) for k, v in list(given.items()) if isinstance(v, str) and op.variadic]  # of einsum
+            if _agrees(function, stage, given, words):
+                one = op.variadic and not words
+                head = [f"({', '.join(parts)}{',' * (len(parts) == 1)})"] if one else [*map(repr, words), *parts]
                 return f"{name}({', '.join([*head, *(f'{k}={literal(v)}' for k, v in given.items())])})"
+        if not op.broadcasts:  # its `forward` is made for arrays
+            parts = [filled(part).text if isinstance(part, Number) else text
+                     for part, text in zip(stage.parts, parts, strict=True)]  # fmt: skip
         name = self.helpers.of(op)
         return f"{name}({', '.join([*parts, *(f'{k}={literal(v)}' for k, v in params.items())])})"
 
 
-def spellings(op: Op) -> Iterator[tuple[Any, str, dict[str, str], bool]]:
-    """NumPy functions that answer for an op: the function, its name, its names for our
-    keywords, whether the arrays are given as one sequence."""
+def spellings(op: Op) -> Iterator[tuple[Any, str, dict[str, str]]]:
+    """NumPy functions that answer for an op: the function, its name, its names for our keywords."""
     for function, counterpart in NUMPY.items():
         if getattr(counterpart.function, "op", None) is op and not isinstance(function, np.ufunc):
             name = numpy_name(function)
             if name:
-                yield function, name, {ours: theirs for theirs, ours in counterpart.keywords.items()}, op.variadic
+                yield function, name, {ours: theirs for theirs, ours in counterpart.keywords.items()}
 
 
-def _agrees(function: Any, stage: Stage, given: dict[str, Any], together: bool) -> bool:
-    """Whether the function, called so, gives the bits of the op."""
+def _agrees(function: Any, stage: Stage, given: dict[str, Any], words: list[str]) -> bool:
+    """Whether the function, called so, does what the op does."""
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=part.shape) for part in stage.parts]
     try:
-        theirs = function(arrays, **given) if together else function(*arrays, **given)
+        theirs = function(arrays, **given) if stage.op.variadic and not words else function(*words, *arrays, **given)
         ours = stage.op.forward(*arrays, **stage.params)
-        return type(ours) is not tuple and np.array_equal(theirs, ours) and np.shape(theirs) == np.shape(ours)
+        return type(ours) is not tuple and np.shape(theirs) == np.shape(ours) and np.allclose(theirs, ours, 1e-12, 1e-12)
     except Exception:  # it is no spelling of this call
         return False
 

@@ -65,7 +65,7 @@ class Trace:
         def observe(consumer: Node, i: int, parent: Node, c: Any) -> None:
             self.edges.setdefault(parent, []).append(Edge(consumer, c._node))
 
-        wanted = {node for node in self.nodes if node.requires_grad}
+        wanted = {node for node in self.nodes if node.requires_grad and type(node.value) is not tuple}
         with record_all():
             found = pull([y], [seed], wanted=wanted, record=True, observe=observe)
         self.cotangents = {node: _not_copied(g._node) for node, (g, _) in found.items()}
@@ -82,25 +82,32 @@ class Trace:
                 self._outputs.setdefault(node.inputs[0], []).append(node)
 
     def constant(self, value: Any) -> Expr:
-        """A number, or an array with one value everywhere, by itself; any other is given."""
-        if isinstance(value, tuple):
-            return Symbol("const", ())
+        """A number by itself, and what a rule fills with one number; any other array is given."""
+        return self._constant(value, fills=True)
+
+    def given_by(self, leaf: Node) -> Expr:
+        """A constant of the user's that has no name."""
+        self._at = self.uses[leaf][0][0] if leaf in self.uses else leaf
+        return self._constant(leaf.value)
+
+    def _constant(self, value: Any, fills: bool = False) -> Expr:
         array = np.asarray(value)
-        if array.size and (array.ndim == 0 or (array == array.flat[0]).all()):
-            return Number(array.flat[0].item(), array.shape)
         key = (array.shape, array.dtype.str, array.tobytes())
-        if key not in self._constants:
-            symbol = Symbol(f"%{len(self.nodes) + len(self._constants)}", array.shape)
-            self._constants[key] = symbol
-            self.given[symbol.name] = array
-            self.users[symbol.name] = self._at
-        return self._constants[key]
+        if key in self._constants:
+            return self._constants[key]
+        if array.ndim == 0 or fills and array.size and (array == array.flat[0]).all():
+            return Number(array.flat[0].item(), array.shape)
+        symbol = Symbol(f"%{len(self.nodes) + len(self._constants)}", array.shape)
+        self._constants[key] = symbol
+        self.given[symbol.name] = array
+        self.users[symbol.name] = self._at
+        return symbol
 
     def value(self, node: Node, values: Mapping[Node, Expr], silent: set[str] = SILENT) -> Expr:
         """A forward stage in terms of its inputs."""
         self._at = node
         below = {p: values[p] for p in node.inputs if p is not None}
-        return expression(node, below, build, self.constant, silent)
+        return expression(node, below, build, self._constant, silent)
 
     def contribution(self, edge: Edge, values: Mapping[Node, Expr], adjoints: Mapping[Node, Expr],
                      silent: set[str] = SILENT) -> Expr:  # fmt: skip

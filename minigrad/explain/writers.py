@@ -95,7 +95,13 @@ class Text:
         return f"Σ_t {term}"
 
     def call(self, stage: Stage, parts: list[str]) -> str:
-        params = [f"{key}={plain(value)}" for key, value in stage.params.items() if told(stage.op, key, value)]
+        params = [f"{key}={plain(value)}" for key, value in stage.params.items()
+                  if key != "index" and told(stage.op, key, value)]  # fmt: skip
+        if "index" in stage.params:
+            count = stage.params["index"].count("ARRAY")
+            index = self._index(stage.params["index"], [Written(p) for p in parts[len(parts) - count :]])
+            params.append(f"index=[{', '.join(index)}]")
+            parts = parts[: len(parts) - count]
         return self.applied(stage.op.name.removeprefix("linalg."), parts + [self.word(p) for p in params])
 
     def applied(self, name: str, arguments: Sequence[str]) -> str:
@@ -149,7 +155,7 @@ class Text:
             parts = parts[:1]
         head = signs[0]
         if head == "[":
-            return Written(self.element(self._within(parts[0], ATOM), self._index(stage.params[pieces[1][1]], parts[1:])))
+            return Written(self.element(self._within(parts[0], ATOM), self._index(stage.params[str(pieces[1][1])], parts[1:])))
         if head == "|":
             return Written(self.magnitude(parts[0].text))
         strength = SIGNS[head]
