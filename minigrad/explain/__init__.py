@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .derivation import Derivation, Equation, explain
+from .derivation import Derivation, explain
+from .equations import Equation
 from .ledger import Entry, Ledger, ledger
 
 __all__ = ["Derivation", "Entry", "Equation", "Ledger", "explain", "ledger"]

@@ -29,6 +29,7 @@ SIGNS = {**dict.fromkeys((" ∧ ", " ∨ ", " & ", " | "), LOGIC),
          "−": SIGN,
          "¬": SIGN, "^": POWER, "²": POWER, "ᵀ": POWER, "|": ATOM, "[": ATOM, "]": ATOM}  # fmt: skip
 LONGEST = 2000
+PLAIN = (bool, int, float, complex, str, tuple, list, type, np.generic, type(None))
 
 
 class Written(NamedTuple):
@@ -311,9 +312,9 @@ class MathML(Text):
 
 
 def told(op: Op, key: str, value: Any) -> bool:
-    """Whether a parameter says something: it is not the default, and no array's shape."""
+    """Whether a parameter says something: it is not the default, no array's shape, and plain data."""
     parameter = op.signature.parameters.get(key)
-    return key not in ("shape", "dtype") and (parameter is None or parameter.default is not value)
+    return key not in ("shape", "dtype") and isinstance(value, PLAIN) and (parameter is None or parameter.default is not value)
 
 
 def _kind(sign: str) -> str:
