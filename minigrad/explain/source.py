@@ -30,11 +30,11 @@ class NumPy(Text):
     """Python expressions."""
 
     exact = True
-    longest = 1 << 20
     signs = {" + ": " + ", " − ": " - ", "−": "-", " ⊙ ": " * ", " / ": " / ", " @ ": " @ ", " < ": " < ", " ≤ ": " <= ",
              " > ": " > ", " ≥ ": " >= ", " = ": " == ", " ≠ ": " != ", "^": "**", "²": "**2", "ᵀ": ".mT", "|": "", "[": "["}  # fmt: skip
 
     def __init__(self, identifiers: dict[str, str], helpers: Helpers) -> None:
+        super().__init__()
         self.identifiers, self.helpers = identifiers, helpers
         self._numbers = count(1)
 
