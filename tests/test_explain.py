@@ -677,6 +677,13 @@ def test_a_numpy_function_that_does_another_thing_is_no_spelling():
     assert stage != Stage(mg.OPS["sum"], (x,), {"axis": 1}, (3,))
 
 
+def test_an_index_of_nothing(rng):
+    x = mg.tensor(rng.normal(size=(2, 3)), requires_grad=True, name="x")
+    y = (np.sin(x)[()].named("y") ** 2).sum()
+    assert_numpy_is_autodiff(y, [x])
+    assert "y = sin(x)[()]" in mg.explain((np.sin(x)[()].named("y") ** 2).sum()).table()
+
+
 def test_what_is_needed_twice_is_computed_once(rng):
     u = mg.tensor(rng.normal(size=(3, 2)), requires_grad=True, name="u")
     body = mg.explain((mg.softmax(u) ** 2).sum()).numpy().partition("def backward")[2]

@@ -207,7 +207,7 @@ class Text:
     def _index(self, index: Any, arrays: list[Written]) -> list[str]:
         remaining = iter(arrays)
         keys = index if isinstance(index, tuple) else (index,)
-        return [next(remaining).text if key == "ARRAY" else self.word(self.key(key)) for key in keys]
+        return [next(remaining).text if key == "ARRAY" else self.word(self.key(key)) for key in keys] or [self.word("()")]
 
 
 class Latex(Text):
