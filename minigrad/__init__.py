@@ -14,7 +14,13 @@ from . import errors, nn, ops, optim, testing
 from .array_api import *  # noqa: F403 (its __all__ is the standard's list)
 from .define import define
 from .errors import MinigradError
-from .explain import blame, blame_function, ledger, name_locals
+from .explain import (  # the function; imports find the package
+    blame,
+    blame_function,
+    explain,
+    ledger,
+    name_locals,
+)
 from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .mode import debug, enable_grad, no_grad, record_all
 from .op import BUILT_IN as _BUILT_IN
