@@ -1,0 +1,220 @@
+"""A recorded graph as boxes and links: what there is to draw, before any geometry.
+
+A named node is a box.  An unnamed stage stands by itself only where values meet, as the
+product and the sum in ``c<t-1> ⊙ Γ_f + Γ_u ⊙ c̃`` do; everything else is folded into the
+box that uses it.  A name with ``<t>`` belongs to time step t, a name with ``/`` to a scope;
+what has neither (weights, biases) serves every step and is listed, not linked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node, ancestors, consumers
+from ..tensor import Tensor
+from .ledger import Entry, Ledger, ledgers
+
+Array = np.ndarray[Any, Any]
+MOST = 400
+"""Boxes: beyond, only what has a name is drawn."""
+
+_STEP = re.compile(r"<(-?\d+)>")
+
+
+def step_of(name: str | None) -> int | None:
+    """The time step in a name: 2 of ``c<2>``."""
+    found = _STEP.search(name or "")
+    return int(found[1]) if found else None
+
+
+def family_of(name: str) -> str:
+    """A name without its time step: ``c<t>`` of ``c<2>``."""
+    return _STEP.sub("<t>", name, count=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A named node, or an unnamed stage where values meet.
+
+    Attributes
+    ----------
+    key : str
+        Letters and digits only, in forward order.
+    name : str
+        The node's, or the sign of its op, or ``output``.
+    node : Node
+    stages : tuple of Node
+        The functional stages in it, oldest first; none for a leaf.
+    step : int or None
+    scope : str
+    shared : tuple of Box
+        What serves every step and is used here.
+    ledger : Ledger or None
+        What meets in its adjoint; None where no gradient passes.
+    """
+
+    key: str
+    name: str
+    node: Node
+    stages: tuple[Node, ...]
+    step: int | None
+    shared: tuple[Box, ...] = field(repr=False)
+    ledger: Ledger | None = field(repr=False)
+
+    @property
+    def sign(self) -> bool:
+        """Whether it is an unnamed stage on the way, shown by its sign alone."""
+        return self.node.name is None and self.name != "output"
+
+    @property
+    def scope(self) -> str:
+        return self.name.rpartition("/")[0] if self.node.name else ""
+
+    @property
+    def family(self) -> str | None:
+        return family_of(self.node.name) if self.node.name and self.step is not None else None
+
+    @property
+    def value(self) -> Any:
+        return self.node.value
+
+    @property
+    def adjoint(self) -> Array | None:
+        return None if self.ledger is None else self.ledger.gradient
+
+    @property
+    def fork(self) -> bool:
+        """Whether several contributions meet in its adjoint."""
+        return self.ledger is not None and len(self.ledger) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A value on its way from one box to the next, and what comes back along it."""
+
+    source: Box
+    target: Box
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Boxes in forward order, and the links between them.
+
+    Attributes
+    ----------
+    boxes : tuple of Box
+    links : tuple of Link
+    """
+
+    boxes: tuple[Box, ...]
+    links: tuple[Link, ...]
+
+    @property
+    def steps(self) -> list[int]:
+        """The time steps, in order; none for a graph without."""
+        return sorted({b.step for b in self.boxes if b.step is not None})
+
+    @cached_property
+    def listed(self) -> tuple[Box, ...]:
+        """What serves every step."""
+        users = {id(shared): shared for box in self.boxes for shared in box.shared}
+        return tuple(box for box in self.boxes if id(box) in users)
+
+    @property
+    def output(self) -> Box:
+        return self.boxes[-1]
+
+
+def sketch(y: Tensor, seed: Any = None) -> Sketch:
+    """What there is to draw of the graph of `y`.
+
+    Parameters
+    ----------
+    y : Tensor
+        A scalar, or give `seed`.
+    seed : array_like, optional
+        The cotangent of `y`.
+
+    Returns
+    -------
+    Sketch
+    """
+    root, nodes = y._node, ancestors(y._node)
+    in_steps = any(step_of(node.name) is not None for node in nodes)
+    home = _homes(root, nodes, in_steps)
+    books = ledgers(y, {n for n in set(home.values()) if n.requires_grad and isinstance(n.value, np.ndarray | np.generic)}, seed)
+    boxes: dict[Node, Box] = {}
+    links: dict[tuple[Node, Node], None] = {}
+    members: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node in home:
+            members.setdefault(home[node], []).append(node)
+    for node in nodes:
+        if home.get(node) is not node:
+            continue
+        inside = members[node]
+        sources = dict.fromkeys(home[p] for m in inside for p in m.inputs
+                                if p is not None and p in home and home[p] is not node)  # fmt: skip
+        shared = [boxes[s] for s in sources if in_steps and _serves_all(s)]
+        flows = [boxes[s] for s in sources if boxes[s] not in shared]
+        step = step_of(node.name)
+        if step is None and flows:
+            step = max((b.step for b in flows if b.step is not None), default=None)
+        name = node.name or ("output" if node is root else _sign(node))
+        boxes[node] = Box(f"s{len(boxes)}", name, node, tuple(m for m in inside if m.op is not None),
+                          step, tuple(shared), books.get(node))  # fmt: skip
+        links |= dict.fromkeys((b.node, node) for b in flows)
+    return Sketch(tuple(boxes.values()), tuple(
+        Link(boxes[a], boxes[b], _along(boxes[a], b, home)) for a, b in links))  # fmt: skip
+
+
+def _homes(root: Node, nodes: list[Node], in_steps: bool) -> dict[Node, Node]:
+    """The node in whose box each node is; not in it: constants that nobody named."""
+    uses = consumers(root)
+    shown = {n for n in nodes if n is root or n.name is not None or n.op is None and n.requires_grad}
+    if not any(n.op is not None and n.name is not None for n in nodes if n is not root):
+        shown |= {n for n in nodes if n.op is not None}  # nobody named anything: each stage
+    met = _meetings(nodes, shown, in_steps)
+    if len(shown) + len(met) <= MOST:
+        shown |= met
+    home: dict[Node, Node] = {}
+    for node in reversed(nodes):
+        if node in shown:
+            home[node] = node
+        elif node.op is not None:
+            homes = {home[user] for user, _ in uses[node]}
+            home[node] = homes.pop() if len(homes) == 1 else node
+    return home
+
+
+def _meetings(nodes: list[Node], shown: set[Node], in_steps: bool) -> set[Node]:
+    """Unnamed stages in which two drawn values meet."""
+    flowing: set[Node] = set()
+    met: set[Node] = set()
+    for node in nodes:
+        arriving = {p for p in node.inputs if p in flowing}
+        if node in shown and not (in_steps and _serves_all(node)) or arriving:
+            flowing.add(node)
+        if len(arriving) > 1 and node not in shown:
+            met.add(node)
+    return met
+
+
+def _serves_all(node: Node) -> bool:
+    return node.op is None and step_of(node.name) is None
+
+
+def _sign(node: Node) -> str:
+    if node.op is None:
+        return "leaf"
+    return node.op.notation.replace("{}", "").strip() or node.op.name.removeprefix("linalg.")
+
+
+def _along(source: Box, target: Node, home: dict[Node, Node]) -> tuple[Entry, ...]:
+    return tuple(e for e in source.ledger or () if home[e.consumer] is target)
