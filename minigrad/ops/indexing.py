@@ -98,7 +98,7 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
 
 getitem = declare("getitem", _getitem,
     lambda g, y, i, x, *arrays, index: scatter(g, *arrays, index=index, shape=x.shape),
-    variadic=True, linear="jointly", analytic=True, samples=index_samples, complain=partial(refuse_index, "getitem"), caption="x[index]")  # fmt: skip
+    variadic=True, linear="jointly", analytic=True, samples=index_samples, complain=partial(refuse_index, "getitem"), notation="{}[{index}]", caption="x[index]")  # fmt: skip
 
 scatter: Op = declare("scatter", _scatter,
     lambda h, y, i, g, *arrays, index, shape: getitem(h, *arrays, index=index),
