@@ -10,18 +10,21 @@ from unicodedata import combining
 
 import numpy as np
 
-from .layout import MARGIN, TITLE, Layout, Point, Route, Spot, layout
+from .layout import MARGIN, TITLE, Layout, Point, Route, Spot, layouts
 from .ledger import Entry
 from .sketch import Box, Sketch
 
 SHORT = 4
 """Arrays of so many numbers are written out, others as shape and norm."""
 
-STYLE = """
+COLOURS = """
 .mg-picture { --ink: #1c2430; --soft: #5a6675; --paper: #ffffff; --block: #f4f6f9; --rim: #c3ccd8; --line: #64748b;
-  --given: #eef2f7; --back: #0b5cad; --fork: #b3261e; font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+  --given: #eef2f7; --back: #0b5cad; --fork: #b3261e; }
 @media (prefers-color-scheme: dark) { .mg-picture { --ink: #e8edf4; --soft: #a4b0bf; --paper: #1d2530; --block: #161c25;
   --rim: #3d4a5c; --line: #8fa0b5; --given: #273140; --back: #7cc0ff; --fork: #ff9a8f; } }
+"""
+STYLE = """
+.mg-picture { font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 .mg-picture .block { fill: var(--block); stroke: var(--rim); }
 .mg-picture .block.folded { stroke-dasharray: 5 4; }
 .mg-picture .title { fill: var(--soft); font-size: 13px; font-weight: 600; }
@@ -94,7 +97,7 @@ def _sizes(sketch: Sketch) -> dict[Box, tuple[float, float]]:
     for box in sketch.boxes:
         lines = told(box)
         wide = max(_wide(kind, text) for kind, text in lines)
-        sizes[box] = (max(30.0, 12.0 + wide), 30.0) if box.sign else (16.0 + max(56.0, wide), 8.0 + 15.0 * len(lines))
+        sizes[box] = (max(30.0, 12.0 + wide), 30.0) if box.sign else (12.0 + max(56.0, wide), 8.0 + 15.0 * len(lines))
     widest = max([w for box, (w, _) in sizes.items() if box.stages and not box.sign], default=0.0)
     return {box: (widest if box.stages and not box.sign else w, h) for box, (w, h) in sizes.items()}
 
@@ -107,7 +110,7 @@ def _wide(kind: str, text: str) -> float:
 # --- SVG ---------------------------------------------------------------------------------
 
 
-def svg(sketch: Sketch, unfolded: Collection[int] | None = None, *, page: bool = False) -> str:
+def svg(sketch: Sketch, unfolded: Collection[int] | None = None) -> str:
     """The picture.
 
     Parameters
@@ -115,19 +118,26 @@ def svg(sketch: Sketch, unfolded: Collection[int] | None = None, *, page: bool =
     sketch : Sketch
     unfolded : collection of int, optional
         Time steps to draw whole; all of a few, some of many.
-    page : bool
-        For a page that has the style already and lets boxes be chosen.
 
     Returns
     -------
     str
     """
-    done = layout(sketch, _sizes(sketch).__getitem__, unfolded)
+    (done,) = layouts(sketch, _sizes(sketch), [unfolded])
+    return _svg(sketch, done, page=False)
+
+
+def svg_views(sketch: Sketch, views: Iterable[Collection[int]]) -> Iterator[str]:
+    """Pictures for a page that has the style already, and lets boxes be chosen."""
+    return (_svg(sketch, done, page=True) for done in layouts(sketch, _sizes(sketch), views))
+
+
+def _svg(sketch: Sketch, done: Layout, page: bool) -> str:
     size = f'viewBox="0 0 {done.width:.0f} {done.height:.0f}" width="{done.width:.0f}" height="{done.height:.0f}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" class="mg-picture" {size} '
              f'role="{"group" if page else "img"}" aria-label="{escape(_caption(sketch))}">']  # fmt: skip
     if not page:
-        parts.append(f"<title>{escape(_caption(sketch))}</title><style>{STYLE}</style>")
+        parts.append(f"<title>{escape(_caption(sketch))}</title><style>{COLOURS}{STYLE}</style>")
     parts += _blocks(done, sketch, page)
     parts += [_link(route) for route in done.routes]
     parts += _dots(done.routes)
@@ -137,7 +147,7 @@ def svg(sketch: Sketch, unfolded: Collection[int] | None = None, *, page: bool =
 
 
 def _caption(sketch: Sketch) -> str:
-    steps = f", {len(sketch.steps)} time steps" if sketch.steps else ""
+    steps = f", {sketch.length} time steps" if sketch.steps else ""
     return f"Graph of {sketch.output.name}: {len(sketch.boxes)} values, {sum(b.fork for b in sketch.boxes)} forks{steps}"
 
 
@@ -147,7 +157,7 @@ def _blocks(done: Layout, sketch: Sketch, page: bool) -> Iterable[str]:
             first, last = block.steps[0], block.steps[-1]
             title = f"t = {first}" if first == last else f"t = {first} … {last}"
             act = f' data-step="{first}"' if page else ""
-            yield (f'<g class="step"{act}><rect class="block{"" if block.open else " folded"}" x="{block.left:.1f}" y="{done.top:.1f}" '
+            yield (f'<g class="step{" whole" if block.open else ""}"{act}><rect class="block{"" if block.open else " folded"}" x="{block.left:.1f}" y="{done.top:.1f}" '
                    f'width="{block.right - block.left:.1f}" height="{done.bottom - done.top:.1f}" rx="12"/>'
                    f'<text class="title" x="{(block.left + block.right) / 2:.1f}" y="{done.top + 18:.1f}">{title}</text></g>')  # fmt: skip
     if sketch.steps and sketch.listed:
@@ -251,7 +261,7 @@ def _contributions(done: Layout) -> Iterable[str]:
                            for a, b in pairwise(r.points) if a[0] == b[0] or a[1] == b[1]] for r in done.routes}  # fmt: skip
     for route in done.routes:
         link = route.link
-        if not link.source.fork or not link.entries:
+        if not link.source.fork or not link.entries or link.source not in done.spots:
             continue
         lines = [brief(sum(e.array for e in link.entries)), share(link.entries)]
         w, h = max(_wide("part", text) for text in lines) + 4, 13.0 * len(lines)
@@ -271,7 +281,7 @@ def _beside(route: Route, w: float, h: float) -> Iterator[Point]:
     at the outer side of a curve's end; then anywhere along the line."""
     stretches = list(pairwise(route.points))
     for (x1, y1), (x2, y2) in reversed(stretches):
-        for part in (0.5, 0.7, 0.3, 0.85):
+        for part in (0.75, 0.5, 0.25):
             x, y = x1 + (x2 - x1) * part, y1 + (y2 - y1) * part
             if y1 == y2 and abs(x2 - x1) > w:
                 yield from ((x, y - h / 2 - 4), (x, y + h / 2 + 5))
@@ -279,6 +289,9 @@ def _beside(route: Route, w: float, h: float) -> Iterator[Point]:
                 yield from ((x + w / 2 + 6, y), (x - w / 2 - 6, y))
         if abs(x1 - x2) >= 1 and y1 != y2:
             out, up = float(np.sign(x2 - x1)), float(np.sign(y2 - y1))
+            if not _upright(route):
+                yield from ((x2 - w / 2 - 10, y2 + up * (h / 2 + 5)), (x1 + w / 2 + 14, y1 - up * (h / 2 + 5)))
+                continue
             yield from ((x2 + out * (w / 2 + 7), y2 - up * (h / 2 + 2)), (x2 - out * (w / 2 + 7), y2 - up * (h / 2 + 2)))
     for (x1, y1), (x2, y2) in stretches:
         yield from (((x1 + x2) / 2, (y1 + y2) / 2 + k * h) for k in (0, 1, -1))

@@ -16,17 +16,19 @@ of its own in it, so that nothing is drawn across a box.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean, mode
+from typing import Any
 
 from .sketch import Box, Link, Sketch
 
 Point = tuple[float, float]
-Size = Callable[[Box], tuple[float, float]]
+Sizes = dict[Box, tuple[float, float]]
 
-COLUMN, ROW, GAP, LANE, PAD, TITLE, MARGIN = 22.0, 62.0, 104.0, 14.0, 18.0, 26.0, 12.0
+COLUMN, ROW, GAP, LANE, PAD, TITLE, MARGIN = 15.0, 50.0, 92.0, 13.0, 14.0, 26.0, 12.0
 """Distances: of boxes in a row, of rows, of blocks, of lines in a gap; around the boxes of a
 block, its title, and around it all."""
 SLOT = 8.0
@@ -113,37 +115,41 @@ class Layout:
     height: float
 
 
-def layout(sketch: Sketch, size: Size, unfolded: Collection[int] | None = None) -> Layout:
-    """Place everything.
+def layouts(sketch: Sketch, sizes: Sizes, views: Iterable[Collection[int] | None]) -> Iterator[Layout]:
+    """Place everything, once for each view.
 
     Parameters
     ----------
     sketch : Sketch
-    size : callable
-        Width and height of a box.
-    unfolded : collection of int, optional
+    sizes : dict of Box -> (float, float)
+        Width and height.
+    views : iterable of (collection of int, or None)
         The time steps to draw whole; of the others only what they hand on is drawn, and of
-        many in a row nothing.
+        many in a row nothing.  None: all of a few, the ends of many.
 
-    Returns
-    -------
+    Yields
+    ------
     Layout
     """
     steps = sketch.steps
-    if unfolded is None:
-        unfolded = steps if len(steps) <= OPEN_AT_MOST else steps[:2] + steps[-1:]
-    if not steps:  # upwards becomes to the right: the same drawing, transposed
-        return _transposed(_laid_out(sketch, lambda box: size(box)[::-1], unfolded))
-    done = _laid_out(sketch, size, unfolded)
-    _list(done, sketch.listed, size)
-    return done
+    rows, after = _rows(sketch)
+    for view in views:
+        if view is None:
+            view = steps if len(steps) <= OPEN_AT_MOST else steps[:2] + steps[-1:]
+        if steps:
+            done = _laid_out(sketch, sizes, view, rows, after)
+            _list(done, sketch.listed, sizes)
+            yield done
+        else:  # upwards becomes to the right: the same drawing, transposed
+            lying = {box: (h, w) for box, (w, h) in sizes.items()}
+            yield _transposed(_laid_out(sketch, lying, view, rows, after))
 
 
-def _list(done: Layout, boxes: Collection[Box], size: Size) -> None:
+def _list(done: Layout, boxes: Collection[Box], sizes: Sizes) -> None:
     """What serves every step: in lines below the blocks."""
     x, y, thick = MARGIN, done.height + TITLE, 0.0
     for box in boxes:
-        w, h = size(box)
+        w, h = sizes[box]
         if x > MARGIN and x + w > max(done.width, 480.0) - MARGIN:
             x, y, thick = MARGIN, y + thick + COLUMN / 2, 0.0
         done.spots[box] = Spot(box, -1, False, w, h, x + w / 2, y + h / 2)
@@ -152,8 +158,8 @@ def _list(done: Layout, boxes: Collection[Box], size: Size) -> None:
         done.height = y + thick + MARGIN
 
 
-def _laid_out(sketch: Sketch, size: Size, unfolded: Collection[int]) -> Layout:
-    rows, after = _rows(sketch)
+def _laid_out(sketch: Sketch, sizes: Sizes, unfolded: Collection[int], rows: dict[Box, int],
+              after: set[Box]) -> Layout:  # fmt: skip
     blocks, block_of = _blocks(sketch, unfolded)
     spots: dict[Box, Spot] = {}
     slots: dict[Link, list[Spot]] = {}
@@ -161,7 +167,7 @@ def _laid_out(sketch: Sketch, size: Size, unfolded: Collection[int]) -> Layout:
     for box in rows:
         block = blocks[block_of[box]]
         if block.open or len(block.steps) == 1 and (box in handed_on or box is sketch.output):
-            spots[box] = spot = Spot(box, rows[box], box in after, *size(box))
+            spots[box] = spot = Spot(box, rows[box], block.open and box in after, *sizes[box])
             block.rows.setdefault(spot.row, []).append(spot)
     for link in sketch.links:
         i, j = block_of.get(link.source), block_of.get(link.target)
@@ -177,7 +183,7 @@ def _laid_out(sketch: Sketch, size: Size, unfolded: Collection[int]) -> Layout:
         shift = left + PAD - min((s.left for s in content), default=0.0)
         for spot in content:
             spot.x += shift
-        block.right = max([s.right for s in content] + [left + 70.0]) + PAD
+        block.right = max([s.right for s in content] + [left + 60.0]) + PAD
         left = block.right + GAP
     return _routed(sketch, blocks, block_of, spots, slots, rows)
 
@@ -296,7 +302,7 @@ def _blocks(sketch: Sketch, unfolded: Collection[int]) -> tuple[list[Block], dic
 def _slots(block: Block, source: Spot, target: Spot) -> list[Spot]:
     """A slot in each row between two spots, and the spots made each other's neighbours."""
     step = 1 if target.row > source.row else -1
-    between = [Spot(None, row, source.after and target.after)
+    between = [Spot(None, row, source.after or target.after)
                for row in range(source.row + step, target.row, step)]  # fmt: skip
     for slot in between:
         block.rows.setdefault(slot.row, []).append(slot)
@@ -365,28 +371,39 @@ def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots
             slots: dict[Link, list[Spot]], rows: dict[Box, int]) -> Layout:  # fmt: skip
     lines = {s.row: s.y for b in blocks for s in b.spots}
     thick = {r: max(s.h for b in blocks for s in b.rows.get(r, [])) if r in lines else 0.0 for r in lines}
-    lanes: list[dict[Box, int]] = [{} for _ in blocks]
-    buses: dict[Box, int] = {}
+    lanes: list[dict[Any, int]] = [{} for _ in blocks]
+    buses: dict[Any, int] = {}
     top = min((s.top for s in spots.values()), default=0.0) - PAD - (TITLE if sketch.steps else 0.0)
 
-    def lane(gap: int, source: Box) -> float:
+    met = {spots[link.target] for link in sketch.links if link.target in spots and block_of[link.source] != block_of[link.target]}
+
+    def lane(gap: int, what: Any) -> float:
         used = lanes[gap]
-        return blocks[gap].right + 26.0 + LANE * used.setdefault(source, len(used))
+        return blocks[gap].right + 22.0 + LANE * used.setdefault(what, len(used)) % (GAP - 30.0)
+
+    def seen(box: Box) -> Any:
+        """What is drawn of a box: of one that is folded, its place at the rim of its block."""
+        return spots.get(box) or (block_of[box], rows[box])
+
+    def beside(block: Block, spot: Spot) -> list[Spot]:
+        """The boxes of a row; that lines cross does no harm."""
+        return [s for s in block.rows[spot.row] if s.box is not None]
 
     def leaves(link: Link) -> list[Point]:
         spot, block = spots.get(link.source), blocks[block_of[link.source]]
         if spot is None:
             return [(block.right, lines.get(rows[link.source], 0.0))]
-        if block.rows[spot.row][-1] is spot:
+        if beside(block, spot)[-1] is spot:
             return [(spot.right, spot.y)]
         channel = spot.y - thick[spot.row] / 2 - ROW / 2
         return [(spot.x, spot.top), (spot.x, channel)]
 
     def enters(link: Link) -> list[Point]:
         spot, block = spots.get(link.target), blocks[block_of[link.target]]
-        if spot is None:
-            return [(block.left, lines.get(rows[link.target], 0.0))]
-        if block.rows[spot.row][0] is spot:
+        if spot is None:  # beside what else enters there
+            row = rows[link.target]
+            return [(block.left, lines.get(row, 0.0) - (LANE if not met.isdisjoint(block.rows.get(row, [])) else 0.0))]
+        if beside(block, spot)[0] is spot:
             return [(spot.left, spot.y)]
         channel = spot.y + thick[spot.row] / 2 + ROW / 2
         return [(spot.x, channel), (spot.x, spot.bottom)]
@@ -396,10 +413,11 @@ def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots
         out, into = leaves(link), enters(link)
         y, goal = out[-1][1], into[0][1]
         if j == i + 1:
-            turns = [] if y == goal else [(x := lane(i, link.source), y), (x, goal)]
+            turns = [] if y == goal else [(x := lane(i, seen(link.source)), y), (x, goal)]
             return [*out, *turns, *into]
-        bus = top - 10.0 - LANE * buses.setdefault(link.source, len(buses))
-        x, there = lane(i, link.source), lane(j - 1, link.source) if j else blocks[0].left - 10.0
+        what = seen(link.target if far[link.target] > far[link.source] else link.source)
+        bus = top - 10.0 - LANE * buses.setdefault(what, len(buses))
+        x, there = lane(i, seen(link.source)), lane(j - 1, what) if j else blocks[0].left - 10.0
         return [*out, (x, y), (x, bus), (there, bus), (there, goal), *into]
 
     entering: dict[Spot, list[Link]] = {}
@@ -416,16 +434,16 @@ def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots
         return spot.x + (order.index(link) - (len(order) - 1) / 2) * width
 
     def inside(link: Link) -> list[Point]:
-        a, b, row = spots[link.source], spots[link.target], blocks[block_of[link.source]].rows
+        a, b, block = spots[link.source], spots[link.target], blocks[block_of[link.source]]
+        line = beside(block, a)
         if a.row == b.row:
-            line = row[a.row]
             if line.index(b) == line.index(a) + 1:
                 return [(a.right, a.y), (b.left, b.y)]
             channel = a.y - thick[a.row] / 2 - ROW / 2
             return [(a.x, a.top), (a.x, channel), (b.x, channel), (b.x, b.top)]
         x = port(link)
-        if b.row < a.row and row[a.row][-1] is a and x > a.right + 8 and all(
-                abs(s.x - x) > s.w / 2 + 6 for r in range(b.row + 1, a.row) for s in row.get(r, [])):  # fmt: skip
+        if b.row < a.row and line[-1] is a and x > a.right + 8 and all(
+                abs(s.x - x) > s.w / 2 + 6 for r in range(b.row + 1, a.row) for s in block.rows.get(r, [])):  # fmt: skip
             return [(a.right, a.y), (x, a.y), (x, b.top)]
         up = b.row > a.row
         points = [(a.x, a.top if up else a.bottom)]
@@ -433,7 +451,11 @@ def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots
             points += [(slot.x, slot.bottom), (slot.x, slot.top)] if up else [(slot.x, slot.top), (slot.x, slot.bottom)]
         return [*points, (x, b.bottom if up else b.top)]
 
-    shown = [link for link in sketch.links if link in slots or block_of[link.source] != block_of[link.target]]
+    across = [link for link in sketch.links if block_of[link.source] != block_of[link.target]]
+    far = Counter(box for link in across if block_of[link.target] != block_of[link.source] + 1
+                  for box in (link.source, link.target))  # fmt: skip
+    once = {(seen(link.source), seen(link.target)): link for link in across}
+    shown = [link for link in sketch.links if link in slots or once.get((seen(link.source), seen(link.target))) is link]
     routes = [Route(link, inside(link) if link in slots else outside(link)) for link in shown]
     bottom = max((s.bottom for s in spots.values()), default=0.0) + PAD
     high = top - LANE * len(buses) - (10.0 if buses else 0.0)

@@ -50,8 +50,11 @@ class Box:
     node : Node
     stages : tuple of Node
         The functional stages in it, oldest first; none for a leaf.
+    sign : bool
+        An unnamed stage among named ones: shown by its sign alone.
     step : int or None
     scope : str
+        ``layer1`` of ``layer1/c<2>``; of an unnamed stage that of its inputs.
     shared : tuple of Box
         What serves every step and is used here.
     ledger : Ledger or None
@@ -62,18 +65,11 @@ class Box:
     name: str
     node: Node
     stages: tuple[Node, ...]
+    sign: bool
     step: int | None
+    scope: str
     shared: tuple[Box, ...] = field(repr=False)
     ledger: Ledger | None = field(repr=False)
-
-    @property
-    def sign(self) -> bool:
-        """Whether it is an unnamed stage on the way, shown by its sign alone."""
-        return self.node.name is None and self.name != "output"
-
-    @property
-    def scope(self) -> str:
-        return self.name.rpartition("/")[0] if self.node.name else ""
 
     @property
     def family(self) -> str | None:
@@ -108,10 +104,14 @@ class Sketch:
 
     Attributes
     ----------
+    y : Tensor
+    seed : array_like or None
     boxes : tuple of Box
     links : tuple of Link
     """
 
+    y: Tensor
+    seed: Any
     boxes: tuple[Box, ...]
     links: tuple[Link, ...]
 
@@ -119,6 +119,11 @@ class Sketch:
     def steps(self) -> list[int]:
         """The time steps, in order; none for a graph without."""
         return sorted({b.step for b in self.boxes if b.step is not None})
+
+    @property
+    def length(self) -> int:
+        """How many time steps compute something."""
+        return len({b.step for b in self.boxes if b.step is not None and b.stages})
 
     @cached_property
     def listed(self) -> tuple[Box, ...]:
@@ -146,8 +151,9 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
     Sketch
     """
     root, nodes = y._node, ancestors(y._node)
+    anonymous = not any(n.op is not None and n.name is not None for n in nodes if n is not root)
     in_steps = any(step_of(node.name) is not None for node in nodes)
-    home = _homes(root, nodes, in_steps)
+    home = _homes(root, nodes, in_steps, anonymous)
     books = ledgers(y, {n for n in set(home.values()) if n.requires_grad and isinstance(n.value, np.ndarray | np.generic)}, seed)
     boxes: dict[Node, Box] = {}
     links: dict[tuple[Node, Node], None] = {}
@@ -167,19 +173,22 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
         if step is None and flows:
             step = max((b.step for b in flows if b.step is not None), default=None)
         name = node.name or ("output" if node is root else _sign(node))
-        boxes[node] = Box(f"s{len(boxes)}", name, node, tuple(m for m in inside if m.op is not None),
-                          step, tuple(shared), books.get(node))  # fmt: skip
+        scopes = {node.name.rpartition("/")[0]} if node.name else {b.scope for b in flows}
+        boxes[node] = Box(
+            f"s{len(boxes)}", name, node, tuple(m for m in inside if m.op is not None),
+            not (node.name or node is root or node.op is None or anonymous), step,
+            scopes.pop() if len(scopes) == 1 else "", tuple(shared), books.get(node))  # fmt: skip
         links |= dict.fromkeys((b.node, node) for b in flows)
-    return Sketch(tuple(boxes.values()), tuple(
+    return Sketch(y, seed, tuple(boxes.values()), tuple(
         Link(boxes[a], boxes[b], _along(boxes[a], b, home)) for a, b in links))  # fmt: skip
 
 
-def _homes(root: Node, nodes: list[Node], in_steps: bool) -> dict[Node, Node]:
+def _homes(root: Node, nodes: list[Node], in_steps: bool, anonymous: bool) -> dict[Node, Node]:
     """The node in whose box each node is; not in it: constants that nobody named."""
     uses = consumers(root)
     shown = {n for n in nodes if n is root or n.name is not None or n.op is None and n.requires_grad}
-    if not any(n.op is not None and n.name is not None for n in nodes if n is not root):
-        shown |= {n for n in nodes if n.op is not None}  # nobody named anything: each stage
+    if anonymous:
+        shown |= {n for n in nodes if n.op is not None}
     met = _meetings(nodes, shown, in_steps)
     if len(shown) + len(met) <= MOST:
         shown |= met
