@@ -40,6 +40,7 @@ from .mode import debug as debug
 from .define import define as define
 from .mode import enable_grad as enable_grad
 from . import errors as errors
+from .explain.derivation import explain as explain
 from .functional import grad as grad
 from .functional import hessian as hessian
 from .functional import hvp as hvp

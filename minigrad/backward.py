@@ -36,7 +36,7 @@ cast: Op = declare(
 )  # fmt: skip
 
 pick = declare("pick", lambda xs, /, *, i: xs[i], lambda g, y, xs, *, i: g,
-               samples=lambda rng: iter(()), caption="output i of a stage with several")  # fmt: skip
+               samples=lambda rng: iter(()), notation="{}[{i}]", caption="output i of a stage with several")  # fmt: skip
 
 
 def _zero_law(c: Any, g: Any, /) -> Any:

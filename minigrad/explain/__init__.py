@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .derivation import Derivation, Equation, explain
 from .ledger import Entry, Ledger, ledger
 
-__all__ = ["Entry", "Ledger", "ledger"]
+__all__ = ["Derivation", "Entry", "Equation", "Ledger", "explain", "ledger"]

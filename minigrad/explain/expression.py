@@ -7,7 +7,7 @@ parts that the graph shares are shared here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -81,40 +81,29 @@ class Stage:
         return f"{self.op.name}{self.parts}"
 
 
-Expr = Symbol | Number | Stage
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of a term over the time steps `first` to `last`; the term says ``<t>``."""
+
+    term: Expr
+    first: int
+    last: int
+
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        return (self.term,)
+
+    @property
+    def shape(self) -> Shape:
+        return self.term.shape
+
+    @property
+    def size(self) -> int:
+        return self.term.size + 1
 
 
-def expression(root: Node, names: Mapping[Node, Expr], silent: set[str] = SILENT) -> Expr:
-    """How `root` comes from the named nodes.
-
-    Parameters
-    ----------
-    root : Node
-    names : mapping of Node -> Expr
-        What some nodes are called, or stand for; the expression goes no further down.
-    silent : set of str
-        Ops that are passed over.
-    """
-    made = dict(names)
-    for node in ancestors(root, stop=names):
-        if node not in made:
-            made[node] = read(node, made, silent)
-    return made[root]
-
-
-def read(node: Node, made: Mapping[Node, Expr], silent: set[str] = SILENT) -> Expr:
-    """One stage applied to what its parents are."""
-    if node.op is None or node.values is None:
-        return Symbol(node.name, np.shape(node.value)) if node.name else constant(node.value)
-    parts = tuple(constant(v) if p is None else made[p] for p, v in zip(node.inputs, node.values, strict=True))
-    if node.op.name in silent or node.op.name == "zero_law" and _idle(node):
-        return parts[0]
-    return Stage(node.op, parts, node.params, np.shape(node.value) if type(node.value) is not tuple else ())
-
-
-def _idle(node: Node) -> bool:
-    """Whether the zero-cotangent law had nothing to do here."""
-    return node.values is not None and bool(np.isfinite(node.values[0]).all())
+Expr = Symbol | Number | Stage | Total
+Build = Callable[[Op, tuple[Expr, ...], dict[str, Any], Shape], Expr]
 
 
 def constant(value: Any) -> Expr:
@@ -123,6 +112,42 @@ def constant(value: Any) -> Expr:
     if type(value) in SCALARS or not shape and type(value) is not tuple:
         return Number(value.item() if hasattr(value, "item") else value)
     return Symbol(f"const{shape}" if type(value) is not tuple else "const", shape)
+
+
+def expression(root: Node, names: Mapping[Node, Expr], build: Build = Stage,
+               constant: Callable[[Any], Expr] = constant, silent: Container[str] = SILENT) -> Expr:  # fmt: skip
+    """How `root` comes from the named nodes.
+
+    Parameters
+    ----------
+    root : Node
+    names : mapping of Node -> Expr
+        What some nodes are called, or stand for; the expression goes no further down.
+    build : callable
+        Makes a stage of its op, parts, metadata and shape.
+    constant : callable
+        What stands for a value that is no stage and has no name.
+    silent : container of str
+        Ops that are passed over.
+    """
+    made: dict[Node, Expr] = {}
+
+    def of(node: Node) -> Expr:
+        return names[node] if node in names else made[node]
+
+    for node in ancestors(root, stop=names):
+        if node in names:
+            continue
+        if node.op is None or node.values is None:
+            made[node] = Symbol(node.name, np.shape(node.value)) if node.name else constant(node.value)
+            continue
+        parts = tuple(constant(v) if p is None else of(p) for p, v in zip(node.inputs, node.values, strict=True))
+        if node.op.name in silent or node.op.name == "zero_law" and np.isfinite(node.values[0]).all():
+            made[node] = parts[0]  # the law had nothing to do here
+        else:
+            shape = np.shape(node.value) if type(node.value) is not tuple else ()
+            made[node] = build(node.op, parts, node.params, shape)
+    return of(root)
 
 
 def within(root: Expr) -> Iterator[Expr]:
@@ -137,3 +162,18 @@ def within(root: Expr) -> Iterator[Expr]:
             seen.add(id(here))
             stack.append((here, True))
             stack += [(part, False) for part in reversed(here.parts)]
+
+
+def renamed(root: Expr, rename: Callable[[str], str]) -> Expr:
+    """The same expression with other names; what is shared stays shared."""
+    done: dict[int, Expr] = {}
+    for expr in within(root):
+        if isinstance(expr, Symbol):
+            done[id(expr)] = Symbol(rename(expr.name), expr.shape)
+        elif isinstance(expr, Stage):
+            done[id(expr)] = Stage(expr.op, tuple(done[id(p)] for p in expr.parts), expr.params, expr.shape)
+        elif isinstance(expr, Total):
+            done[id(expr)] = Total(done[id(expr.term)], expr.first, expr.last)
+        else:
+            done[id(expr)] = expr
+    return done[id(root)]

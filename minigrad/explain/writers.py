@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from ..op import Op
-from .expression import Expr, Number, Stage, within
+from .expression import Expr, Number, Stage, Total, within
 
 LOGIC, RELATION, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
 """How tightly an expression holds together."""
@@ -91,8 +91,17 @@ class Text:
     def element(self, base: str, index: Sequence[str]) -> str:
         return f"{base}[{', '.join(index)}]"
 
+    def total(self, term: str, first: int, last: int) -> str:
+        return f"Σ_t {term}"
+
     def call(self, stage: Stage, parts: list[str]) -> str:
-        params = [f"{key}={plain(value)}" for key, value in stage.params.items() if told(stage.op, key, value)]
+        params = [f"{key}={plain(value)}" for key, value in stage.params.items()
+                  if key != "index" and told(stage.op, key, value)]  # fmt: skip
+        if "index" in stage.params:
+            count = stage.params["index"].count("ARRAY")
+            index = self._index(stage.params["index"], [Written(p) for p in parts[len(parts) - count :]])
+            params.append(f"index=[{', '.join(index)}]")
+            parts = parts[: len(parts) - count]
         return self.applied(stage.op.name.removeprefix("linalg."), parts + [self.word(p) for p in params])
 
     def applied(self, name: str, arguments: Sequence[str]) -> str:
@@ -100,6 +109,14 @@ class Text:
 
     def brackets(self, inner: str) -> str:
         return f"({inner})"
+
+    def key(self, key: Any) -> str:
+        """A piece of an index: ``1:``, ``…``."""
+        if isinstance(key, slice):
+            start = None if key.start == 0 and key.step in (None, 1) else key.start
+            ends = ["" if end is None else plain(end) for end in (start, key.stop, key.step)]
+            return ":".join(ends if ends[2] else ends[:2])
+        return "…" if key is Ellipsis else plain(key)
 
     def knows(self, sign: str) -> bool:
         return True
@@ -116,6 +133,8 @@ class Text:
                 text = self._stage(expr, [done[id(part)] for part in expr.parts])
             elif isinstance(expr, Number):
                 text = self._number(expr)
+            elif isinstance(expr, Total):
+                text = Written(self.total(self._within(done[id(expr.term)], PRODUCT), expr.first, expr.last), SUM, " + ")
             else:
                 text = Written(self.symbol(expr.name))
             done[id(expr)] = text if len(text.text) <= self.longest else Written(self.word("…"))
@@ -136,7 +155,7 @@ class Text:
             parts = parts[:1]
         head = signs[0]
         if head == "[":
-            return Written(self.element(self._within(parts[0], POWER), self._index(stage, parts[1:])))
+            return Written(self.element(self._within(parts[0], ATOM), self._index(stage.params[str(pieces[1][1])], parts[1:])))
         if head == "|":
             return Written(self.magnitude(parts[0].text))
         strength = SIGNS[head]
@@ -168,9 +187,10 @@ class Text:
     def _within(self, part: Written, strength: int) -> str:
         return part.text if part.strength >= strength else self.brackets(part.text)
 
-    def _index(self, stage: Stage, arrays: list[Written]) -> list[str]:
+    def _index(self, index: Any, arrays: list[Written]) -> list[str]:
         remaining = iter(arrays)
-        return [next(remaining).text if key == "ARRAY" else self.word(_key(key)) for key in stage.params["index"]]
+        keys = index if isinstance(index, tuple) else (index,)
+        return [next(remaining).text if key == "ARRAY" else self.word(self.key(key)) for key in keys]
 
 
 class Latex(Text):
@@ -211,6 +231,9 @@ class Latex(Text):
 
     def element(self, base: str, index: Sequence[str]) -> str:
         return f"{{{base}}}_{{[{', '.join(index)}]}}"
+
+    def total(self, term: str, first: int, last: int) -> str:
+        return rf"\sum_{{t={first}}}^{{{last}}} {term}"
 
     def applied(self, name: str, arguments: Sequence[str]) -> str:
         return rf"\operatorname{{{_latex_text(name)}}}({', '.join(arguments)})"
@@ -258,6 +281,10 @@ class MathML(Text):
     def element(self, base: str, index: Sequence[str]) -> str:
         return f"<msub><mrow>{base}</mrow><mrow><mo>[</mo>{'<mo>,</mo>'.join(index)}<mo>]</mo></mrow></msub>"
 
+    def total(self, term: str, first: int, last: int) -> str:
+        return (f"<munderover><mo>∑</mo><mrow><mi>t</mi><mo>=</mo><mn>{first}</mn></mrow><mn>{last}</mn></munderover>"
+                + term)  # fmt: skip
+
     def applied(self, name: str, arguments: Sequence[str]) -> str:
         inner = "<mo>,</mo>".join(arguments)
         return f"<mrow><mi>{escape(name)}</mi><mo>&#x2061;</mo><mo>(</mo>{inner}<mo>)</mo></mrow>"
@@ -277,14 +304,6 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", "−")
     return str(value).replace("-", "−") if isinstance(value, (int, np.integer)) else str(value)
-
-
-def _key(key: Any) -> str:
-    """A piece of an index: ``1:``, ``…``."""
-    if isinstance(key, slice):
-        ends = ["" if end is None else plain(end) for end in (key.start, key.stop, key.step)]
-        return ":".join(ends if ends[2] else ends[:2])
-    return "…" if key is Ellipsis else plain(key)
 
 
 _ESCAPES = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\ensuremath{<}",
