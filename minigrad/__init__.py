@@ -14,7 +14,7 @@ from . import errors, nn, ops, optim, testing
 from .array_api import *  # noqa: F403 (its __all__ is the standard's list)
 from .define import define
 from .errors import MinigradError
-from .explain import explain, ledger  # `mg.explain` is the function; imports find the package
+from .explain import explain, flow, ledger  # `mg.explain` is the function; imports find the package
 from .functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .mode import debug, enable_grad, no_grad, record_all
 from .op import BUILT_IN as _BUILT_IN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .derivation import Derivation, Equation, explain
+from .flow import Flow, flow
 from .ledger import Entry, Ledger, ledger
 
-__all__ = ["Derivation", "Entry", "Equation", "Ledger", "explain", "ledger"]
+__all__ = ["Derivation", "Entry", "Equation", "Flow", "Ledger", "explain", "flow", "ledger"]

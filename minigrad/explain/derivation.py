@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 from ..errors import ArgumentError, lesson
 from ..graph import Node, leading_to
 from ..op import OPS
-from ..tensor import Tensor
+from ..tensor import Tensor, handle_of
+from . import drawing
 from .algebra import build
 from .expression import SILENT, Expr, Number, Shape, Symbol, renamed, within
 from .ledger import node_of
+from .page import write_page
 from .rolling import Line, rolled
+from .sketch import Sketch, sketch
 from .source import program
 from .trace import Array, Trace
 from .writers import Latex, Text
@@ -155,6 +159,7 @@ class Derivation:
         name = settled(trace, [self._inline, self._each, self._written])
         for equations in (self._inline, self._each, self._written):
             equations.rename(name)
+        self._trace = trace
         shown = self._inline if inline else self._each
         self.forward, self.reverse, self.given = shown.forward, shown.reverse, self._written.given
         self.wrt = tuple(name("δ" + trace.names[node]) for node in targets)
@@ -197,6 +202,28 @@ class Derivation:
         rows = [rf"{writer.symbol(line.name)} &= {writer.write(line.expr)} && {line.latex_note()}"
                 for line in self.lines(unroll)]  # fmt: skip
         return "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n"
+
+    def svg(self, unfolded: Collection[int] | None = None) -> str:
+        """The whole graph drawn, with values, adjoints and what meets at each fork.
+
+        Parameters
+        ----------
+        unfolded : collection of int, optional
+            Time steps to draw whole; all of a few, the ends of many.
+        """
+        return drawing.svg(self._sketch(), unfolded)
+
+    def dot(self) -> str:
+        """The whole graph in the language of Graphviz."""
+        return drawing.dot(self._sketch())
+
+    def html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page, one file, that goes through the graph forward and in reverse."""
+        write_page(self._sketch(), path)
+
+    def _sketch(self) -> Sketch:
+        y = self._trace.y
+        return sketch(handle_of(y), self._trace.cotangents[y].value if self._trace.seeded else None)
 
     def table(self) -> str:
         """The forward trace and the reverse trace side by side: formulas, shapes, numbers.

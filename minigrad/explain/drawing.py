@@ -34,6 +34,7 @@ STYLE = """
 .mg-picture text { text-anchor: middle; fill: var(--ink); }
 .mg-picture .name { font-size: 14px; font-weight: 650; }
 .mg-picture .op { font-size: 11px; fill: var(--soft); }
+.mg-picture .word { font-size: 12.5px; }
 .mg-picture .sign { font-size: 17px; }
 .mg-picture .value, .mg-picture .adjoint, .mg-picture .part { font: 11px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 .mg-picture .adjoint { fill: var(--back); }
@@ -75,7 +76,7 @@ def share(entries: Iterable[Entry]) -> str:
 def told(box: Box) -> list[tuple[str, str]]:
     """The lines in a box: (class, text)."""
     if box.sign:
-        return [("sign", box.name)]
+        return [("sign" if len(box.name) == 1 else "word", box.name)]
     lines = [("name", box.name)]
     if box.stages:
         lines.append(("op", " ".join(s.name for s in box.shared) or _op(box)))
@@ -103,7 +104,7 @@ def _sizes(sketch: Sketch) -> dict[Box, tuple[float, float]]:
 
 
 def _wide(kind: str, text: str) -> float:
-    per_letter = {"name": 8.4, "op": 6.2, "sign": 9.6 if len(text) > 1 else 17.0}.get(kind, 6.7)
+    per_letter = {"name": 8.4, "op": 6.2, "sign": 17.0}.get(kind, 6.7)
     return per_letter * sum(not combining(letter) for letter in text)
 
 
@@ -240,7 +241,7 @@ def _box(spot: Spot, page: bool) -> str:
         lines.append(f'<circle cx="{spot.x:.1f}" cy="{spot.y:.1f}" r="15"/>')
     else:
         lines.append(f'<rect x="{spot.left:.1f}" y="{spot.top:.1f}" width="{spot.w:.1f}" height="{spot.h:.1f}" rx="6"/>')
-    y = spot.y + 6.0 if box.sign else spot.top + 17.0
+    y = spot.y + (6.0 if len(box.name) == 1 else 4.0) if box.sign else spot.top + 17.0
     for cls, text in told(box):
         lines.append(f'<text class="{cls}" x="{spot.x:.1f}" y="{y:.1f}">{escape(text)}</text>')
         y += 15.0

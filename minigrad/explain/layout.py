@@ -237,6 +237,9 @@ def _rows_of_step(boxes: list[Box], links: Iterable[Link]) -> tuple[dict[Box, in
     for box in boxes:
         for user in inside[box]:
             depth[user] = max(depth[user], depth[box] + 1)
+    given = [box for box in boxes if not box.stages and inside[box]]
+    for box in given:  # not before it is needed
+        depth[box] = min(depth[user] for user in inside[box]) - 1
     spine = {box for link in arriving for box in _way_to_itself(link.target, link.source.family, inside)}
     if not spine:
         return depth, set()
@@ -244,10 +247,13 @@ def _rows_of_step(boxes: list[Box], links: Iterable[Link]) -> tuple[dict[Box, in
     for box in boxes:
         if box in spine or box in hanging:
             hanging.update(user for user in inside[box] if user not in spine)
+    apart = {box for box in given if hanging.issuperset(inside[box])}
+    hanging |= apart
     state = max(depth[box] for box in spine)
     top = max([state, *(depth[b] + 1 for b in boxes if b not in spine and b not in hanging)])
-    return {box: top if box in spine else top - max(1, depth[box] - state) if box in hanging else depth[box]
-            for box in boxes}, hanging  # fmt: skip
+    rows = {box: top if box in spine else top - max(1, depth[box] - state) if box in hanging else depth[box]
+            for box in boxes}  # fmt: skip
+    return rows | {box: min(rows[user] for user in inside[box]) - 1 for box in apart}, hanging
 
 
 def _way_to_itself(box: Box, family: str | None, inside: dict[Box, list[Box]]) -> list[Box]:
@@ -459,6 +465,8 @@ def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots
     routes = [Route(link, inside(link) if link in slots else outside(link)) for link in shown]
     bottom = max((s.bottom for s in spots.values()), default=0.0) + PAD
     high = top - LANE * len(buses) - (10.0 if buses else 0.0)
+    lowest = max((y for route in routes for _, y in route.points), default=0.0)
+    bottom = max(bottom, lowest + PAD / 2)
     done = Layout(spots, routes, blocks, top, bottom, blocks[-1].right + MARGIN, 0.0)
     _shift(done, MARGIN - high)
     done.height = done.bottom + MARGIN

@@ -178,7 +178,7 @@ def _array(array: Any, kind: str = "") -> str:
     if array.size > MOST_NUMBERS or array.ndim > 2 or not array.size:
         norm = f", norm {number(np.linalg.norm(array))}, from {number(array.min())} to {number(array.max())}" if array.size else ""
         return f'<p class="more">{array.size} numbers, shape {array.shape}{norm}</p>'
-    lying = array.ndim == 2 and array.shape[1] == 1 and 1 < array.size <= LYING  # a column, to save height
+    lying = array.ndim == 2 and array.size == np.shape(array)[0] and 1 < array.size <= LYING  # a column, to save height
     rows = np.atleast_2d(array.T if lying else array)
     cells = "".join("<tr>" + "".join(f'<td title="{x.item()!r}">{_digits(x)}</td>' for x in row) + "</tr>" for row in rows)
     return f'<table class="array {kind}"><tbody>{cells}</tbody></table>{"<sup>T</sup>" if lying else ""}'
