@@ -161,7 +161,8 @@ def _adjoint(box: Box, account: Account) -> Iterator[str]:
 def _ledger(box: Box, account: Account) -> Iterator[str]:
     assert box.ledger is not None
     yield ('<table class="ledger"><caption>Ledger: contributions in the order in which they are added</caption>'
-           "<thead><tr><th scope=col>via</th><th scope=col>contribution</th><th scope=col>share</th></tr></thead><tbody>")  # fmt: skip
+           '<thead><tr><th scope="col" class="via">via</th><th scope="col">contribution</th>'
+           '<th scope="col" class="share">share</th></tr></thead><tbody>')  # fmt: skip
     for entry, expr in zip(box.ledger, account.contributions, strict=True):
         part = 0.0 if np.isnan(entry.share) else entry.share
         against = " against" if part < 0 else ""
@@ -181,8 +182,8 @@ def _array(array: Any, kind: str = "") -> str:
     lying = array.ndim == 2 and array.size == np.shape(array)[0] and 1 < array.size <= LYING  # a column, to save height
     rows = np.atleast_2d(array.T if lying else array)
     cells = "".join("<tr>" + "".join(f'<td title="{x.item()!r}">{_digits(x)}</td>' for x in row) + "</tr>" for row in rows)
-    return f'<table class="array {kind}"><tbody>{cells}</tbody></table>{"<sup>T</sup>" if lying else ""}'
+    return f'<div class="scroll"><table class="array {kind}"><tbody>{cells}</tbody></table>{"<sup>T</sup>" if lying else ""}</div>'
 
 
 def _digits(x: Any) -> str:
-    return f"{x.item():.5g}".replace("-", "−")
+    return f"{x.item():.4g}".replace("-", "−")
