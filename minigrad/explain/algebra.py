@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,8 @@ IDENTITIES: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = (
     (lambda x, y: x / (-y), lambda x, y: -(x / y)),
     (lambda x, y: (-x) @ y, lambda x, y: -(x @ y)),
     (lambda x, y: x @ (-y), lambda x, y: -(x @ y)),
+    (lambda x: x.mT.mT, lambda x: x),
+    (lambda x, y: (x @ y).mT, lambda x, y: y.mT @ x.mT),
 )
 
 
@@ -106,6 +110,8 @@ def _filled(result: Expr, found: dict[str, Expr], shape: Shape) -> Expr:
     parts = tuple(_filled(part, found, shape) for part in result.parts)
     if result.op.elementwise:
         shape = np.broadcast_shapes(*(part.shape for part in parts))
+    elif result.op.name == "matrix_transpose":
+        shape = (*parts[0].shape[:-2], *parts[0].shape[:-3:-1])
     return build(result.op, parts, result.params, shape)
 
 
@@ -125,6 +131,10 @@ def _of_shapes(expr: Stage) -> Expr | None:
             return Number(x.value if name != "sum_to" else x.value * (_size(x.shape) // max(_size(shape), 1)), shape)
     if name == "negative" and isinstance(x, Number):
         return Number(-x.value, shape)
+    if name == "multiply" and isinstance(x, Number):
+        folded = _folded(x, expr.parts[1], shape)
+        if folded is not None:
+            return folded
     if name in ("reshape", "broadcast_to") and isinstance(x, Stage) and x.op.name == name:
         return Stage(expr.op, x.parts, expr.params, shape)
     if name == "sum_to":
@@ -133,11 +143,27 @@ def _of_shapes(expr: Stage) -> Expr | None:
         plain = _sum(x.parts[0], x.params.get("axis"), False)
         return plain if plain.shape == shape else None
     if expr.op.elementwise and len(expr.parts) > 1:
-        return _unstretched(expr) or _times_ones(expr)
+        return _unstretched(expr) or _times_ones(expr) or _outer(expr)
+    if name == "pick" and isinstance(x, Stage):
+        return _piece(x, expr.params["i"], shape)
     if name == "broadcast_to":
         inner = _bare(x)
         return None if inner is x else Stage(expr.op, (inner,), expr.params, shape)
     return None
+
+
+def _folded(x: Number, y: Expr, shape: Shape) -> Expr | None:
+    """0.5 ⊙ (2 ⊙ z) with the numbers multiplied, if nothing is rounded."""
+    inner = y.parts[0] if isinstance(y, Stage) and y.op.name == "multiply" else y
+    if not isinstance(inner, Number):
+        return None
+    a, b = x.value, inner.value
+    if not all(type(n) in (int, float) and isfinite(n) for n in (a, b)) or Fraction(a) * Fraction(b) != Fraction(a * b):
+        return None
+    if inner is y:
+        return Number(a * b, shape)
+    rest = y.parts[1]
+    return Stage(OPS["multiply"], (Number(a * b, () if rest.shape == shape else shape), rest), {}, shape)
 
 
 def _size(shape: Shape) -> int:
@@ -171,12 +197,40 @@ def _unstretched(expr: Stage) -> Expr | None:
     return None
 
 
+def _piece(x: Stage, i: int, shape: Shape) -> Expr | None:
+    """One output of a stage that takes an array apart, by its index."""
+    whole = x.parts[0]
+    axis = x.params.get("axis", 0)
+    if x.op.name == "unstack":
+        here: Any = i
+    elif x.op.name == "split" and axis is not None:
+        cuts = x.params["indices_or_sections"]
+        size = whole.shape[axis]
+        starts = [k * size // cuts for k in range(cuts)] if isinstance(cuts, int) else [0, *cuts]
+        here = slice(starts[i], starts[i + 1] if i + 1 < len(starts) else None)
+    else:
+        return None
+    index = (*(slice(None),) * (axis % len(whole.shape)), here)
+    return Stage(OPS["getitem"], (whole,), {"index": index}, shape)
+
+
 def _times_ones(expr: Stage) -> Expr | None:
     """An array of ones times x is x, stretched."""
     if expr.op.name == "multiply":
         for one, x in (expr.parts, expr.parts[::-1]):
             if isinstance(one, Number) and one.value == 1 and x.shape != expr.shape:
                 return Stage(OPS["broadcast_to"], (x,), {"shape": expr.shape}, expr.shape)
+    return None
+
+
+def _outer(expr: Stage) -> Expr | None:
+    """A column times a row."""
+    if expr.op.name != "multiply":
+        return None
+    column, row = expr.parts
+    made = isinstance(column, Stage) and column.op.name == "getitem" and column.params["index"] == (Ellipsis, None)
+    if made and len(column.shape) == 2 and len(row.shape) == 1:
+        return Stage(OPS["outer"], (column.parts[0], row), {}, expr.shape)
     return None
 
 

@@ -24,7 +24,7 @@ from .rolling import Line, rolled
 from .sketch import Sketch, sketch
 from .source import program
 from .trace import Array, Trace
-from .writers import Latex, Text
+from .writers import Latex, MathML, Text
 
 INDEX = re.compile(r"<(-?\d+)>")
 LONGEST = 40
@@ -242,6 +242,20 @@ class Derivation:
         widths = [min(max(len(row[k]) for row in rows), 90) for k in range(5)]
         return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
+    def data(self) -> dict[str, Any]:
+        """The same as plain data, for JSON: every equation as text, LaTeX and MathML, with its shape
+        and numbers; ``"lines"`` are those of `text`."""
+        text, latex, mathml = Text(), Latex(), MathML()
+
+        def plain(e: Equation) -> dict[str, Any]:
+            return {"name": e.name, "formula": text.write(e.expr), "latex": latex.write(e.expr),
+                    "mathml": mathml.write(e.expr), "shape": list(e.shape), "value": e.value.tolist()}  # fmt: skip
+
+        return {"wrt": list(self.wrt), "forward": [plain(e) for e in self.forward],
+                "reverse": [plain(e) for e in self.reverse],
+                "lines": [{"name": line.name, "formula": text.write(line.expr), "latex": latex.write(line.expr),
+                           "shape": list(line.shape), "steps": list(line.steps)} for line in self.lines()]}  # fmt: skip
+
     def numpy(self) -> str:
         """NumPy source of the same forward and reverse pass: ``forward(given)`` and
         ``backward(values)``; it needs NumPy alone.
@@ -349,7 +363,7 @@ class Equations:
             symbol = Symbol("δ" + trace.names[node], expr.shape)
             asked = node in targets
             line = asked or not self._inlined(node, expr, times[self._consumer(node)])
-            adjoints[node] = symbol if line and not (asked and expr.size == 0) else expr
+            adjoints[node] = symbol if line and not isinstance(expr, Number) else expr
             if line and node in useful:
                 found.append(Equation(symbol.name, expr, np.asarray(trace.cotangents[node].value)))
         return found

@@ -52,27 +52,21 @@ class Line:
 
 def rolled(lines: Sequence[Line]) -> list[Line]:
     """One line for those that are the same but for a shift of every time step."""
-    groups: dict[tuple[str, Expr, Shape], list[tuple[int, Line]]] = {}
-    keys = []
-    for line in lines:
+    groups: dict[tuple[str, Expr, Shape], list[tuple[int, int]]] = {}
+    out: dict[int, Line] = {}  # by where the first of them stands
+    for place, line in enumerate(lines):
         found = INDEX.search(line.name)
         if found is None:
-            line = Line(line.name, _summed(line.expr), line.shape)
-            keys.append((line.name, line.expr, line.shape))
-            groups[keys[-1]] = [(0, line)]
+            out[place] = Line(line.name, _summed(line.expr), line.shape)
             continue
         here = int(found.group(1))
         key = (_relative(line.name, here), renamed(line.expr, partial(_relative, here=here)), line.shape)
-        keys.append(key)
-        groups.setdefault(key, []).append((here, line))
-    out = []
-    for key in dict.fromkeys(keys):
-        for run in _runs(groups[key]):
-            if len(run) == 1:
-                out.append(run[0][1])
-            else:
-                out.append(Line(*key, steps=tuple(t for t, _ in run)))
-    return out
+        groups.setdefault(key, []).append((here, place))
+    for key, members in groups.items():
+        for run in _runs(members):
+            place = run[0][1]
+            out[place] = lines[place] if len(run) == 1 else Line(*key, steps=tuple(t for t, _ in run))
+    return [out[place] for place in sorted(out)]
 
 
 def _relative(name: str, here: int) -> str:
@@ -84,7 +78,7 @@ def _relative(name: str, here: int) -> str:
     return INDEX.sub(shifted, name)
 
 
-def _runs(members: list[tuple[int, Line]]) -> Iterable[list[tuple[int, Line]]]:
+def _runs(members: list[tuple[int, int]]) -> Iterable[list[tuple[int, int]]]:
     """Cut where the time steps are not neighbours."""
     run = [members[0]]
     for before, member in pairwise(members):

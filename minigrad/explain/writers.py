@@ -18,14 +18,15 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from ..op import Op
-from .expression import Expr, Number, Stage, Total, within
+from .expression import Expr, Number, Stage, Symbol, Total, within
 
 LOGIC, RELATION, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
 """How tightly an expression holds together."""
 
 SIGNS = {**dict.fromkeys((" ∧ ", " ∨ ", " & ", " | "), LOGIC),
          **dict.fromkeys((" < ", " ≤ ", " > ", " ≥ ", " = ", " ≠ "), RELATION),
-         " + ": SUM, " − ": SUM, " ⊙ ": PRODUCT, " / ": PRODUCT, "1 / ": PRODUCT, " @ ": PRODUCT, "−": SIGN,
+         " + ": SUM, " − ": SUM, " ⊙ ": PRODUCT, " / ": PRODUCT, "1 / ": PRODUCT, " @ ": PRODUCT, " ⊗ ": PRODUCT,
+         "−": SIGN,
          "¬": SIGN, "^": POWER, "²": POWER, "ᵀ": POWER, "|": ATOM, "[": ATOM, "]": ATOM}  # fmt: skip
 LONGEST = 2000
 
@@ -84,6 +85,10 @@ class Text:
 
     def transposed(self, base: str) -> str:
         return base + "ᵀ"
+
+    def raised(self, name: str) -> bool:
+        """Whether a name is written with a superscript, or as two, so that a power needs brackets."""
+        return False
 
     def magnitude(self, inner: str) -> str:
         return f"|{inner}|"
@@ -159,15 +164,18 @@ class Text:
         if head == "|":
             return Written(self.magnitude(parts[0].text))
         strength = SIGNS[head]
+        first = stage.parts[0]
+        raised = isinstance(first, Symbol) and self.raised(first.name)
+        base = self.brackets(parts[0].text) if raised else self._within(parts[0], ATOM)
         if head == "²":
-            return Written(self.power(self._within(parts[0], ATOM), "2"), POWER, head)
+            return Written(self.power(base, "2"), POWER, head)
         if head == "ᵀ":
-            return Written(self.transposed(self._within(parts[0], ATOM)), POWER, head)
+            return Written(self.transposed(base), POWER, head)
         if head == "^":
             p = pieces[1][1]
             exponent = self._number(Number(stage.params[p])) if p else parts[1]
-            raised = exponent.text if self.braces else self._within(exponent, ATOM if p is None or not p else SIGN)
-            return Written(self.power(self._within(parts[0], ATOM), raised), POWER, head)
+            above = exponent.text if self.braces else self._within(exponent, SIGN if p else ATOM)
+            return Written(self.power(base, above), POWER, head)
         if len(parts) == 1:  # a sign in front
             inner = self._within(parts[0], SIGN if head == "¬" else strength + (head == "1 / "))
             return Written(self.sign(head) + inner, strength, head)
@@ -179,7 +187,7 @@ class Text:
         strength = SIGNS[sign]
         if strength == LOGIC:
             return self._within(part, SUM)
-        mixed = strength == PRODUCT and part.strength == PRODUCT and (sign == " @ ") != (part.sign == " @ ")
+        mixed = strength == PRODUCT and part.strength == PRODUCT and _kind(sign) != _kind(part.sign)
         order = right and (sign in (" − ", " / ") or self.exact)
         bracket = part.strength < strength + order or mixed or right and SIGN == part.strength > strength > RELATION
         return self.brackets(part.text) if bracket else part.text
@@ -197,7 +205,8 @@ class Latex(Text):
     """LaTeX for math mode, with amsmath."""
 
     braces = True
-    signs = {" ⊙ ": r" \odot ", " − ": " - ", "−": "-", " @ ": r"\, ", " ≤ ": r" \le ", " ≥ ": r" \ge ", " ≠ ": r" \ne ",
+
+    signs = {" ⊙ ": r" \odot ", " − ": " - ", "−": "-", " @ ": r"\, ", " ⊗ ": r" \otimes ", " ≤ ": r" \le ", " ≥ ": r" \ge ", " ≠ ": r" \ne ",
              " ∧ ": r" \wedge ", " ∨ ": r" \vee ", "¬": r"\neg ", " & ": r" \mathbin{\&} ",
              " | ": r" \mathbin{|} "}  # fmt: skip
 
@@ -222,6 +231,10 @@ class Latex(Text):
 
     def power(self, base: str, exponent: str) -> str:
         return f"{{{base}}}^{{{exponent}}}"
+
+    def raised(self, name: str) -> bool:
+        parts = parse(name)
+        return bool(parts.above) or parts.adjoint
 
     def transposed(self, base: str) -> str:
         return rf"{{{base}}}^{{\mathsf T}}"
@@ -272,6 +285,10 @@ class MathML(Text):
     def power(self, base: str, exponent: str) -> str:
         return f"<msup><mrow>{base}</mrow><mrow>{'<mn>2</mn>' if exponent == '2' else exponent}</mrow></msup>"
 
+    def raised(self, name: str) -> bool:
+        parts = parse(name)
+        return bool(parts.above) or parts.adjoint
+
     def transposed(self, base: str) -> str:
         return f"<msup><mrow>{base}</mrow><mi>T</mi></msup>"
 
@@ -297,6 +314,11 @@ def told(op: Op, key: str, value: Any) -> bool:
     """Whether a parameter says something: it is not the default, and no array's shape."""
     parameter = op.signature.parameters.get(key)
     return key not in ("shape", "dtype") and (parameter is None or parameter.default is not value)
+
+
+def _kind(sign: str) -> str:
+    """Products that one writes side by side without brackets: those of one kind."""
+    return sign if sign in (" @ ", " ⊗ ") else ""
 
 
 def plain(value: Any) -> str:

@@ -219,7 +219,7 @@ cross = define("linalg.cross", _cross,
 outer = define("outer", lambda x1, x2, /: np.outer(x1, x2),
     lambda g, y, a, b: product(g, b.reshape(-1)).reshape(a.shape),
     lambda g, y, a, b: product(a.reshape(-1), g).reshape(b.shape),
-    linear="each", analytic=True, aliases=("linalg.outer",), numpy={np.outer: {}, np.linalg.outer: {}},
+    linear="each", analytic=True, aliases=("linalg.outer",), numpy={np.outer: {}, np.linalg.outer: {}}, notation="{} ⊗ {}",
     samples=lambda rng: _pairs(rng, ((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((0,), (2,))),
     caption="x₁ x₂ᵀ, of flattened arrays")  # fmt: skip
 
