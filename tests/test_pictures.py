@@ -63,9 +63,24 @@ def recurrent(T=5, far=True):
     return mg.sum(mg.stack(errors))
 
 
+def several_outputs():
+    u, s, _ = mg.linalg.svd(mg.tensor(np.random.default_rng(0).normal(size=(3, 3)), requires_grad=True, name="M"))
+    return (s * s).sum() + u.sum()
+
+
+def backwards_in_time():
+    """What is computed from later steps, and a stage that serves all of them."""
+    A = mg.tensor(np.eye(2), requires_grad=True, name="A")
+    twice, h = (2.0 * A).named("twice"), mg.tensor(np.zeros(2), requires_grad=True, name="h<4>")
+    for t in (3, 2, 1):
+        h = mg.tanh(twice @ h + mg.tensor([0.1 * t, 1.0], name=f"x<{t}>")).named(f"h<{t}>")
+    return h.sum().named("loss")
+
+
 GRAPHS = {"lstm": lambda: named_lstm(4, 3, 2, 1)[0], "batch": lambda: named_lstm(3, 2, 3, 4)[0],
           "long": lambda: named_lstm(25, 2, 2, 1)[0], "one step": lambda: named_lstm(1, 3, 2, 2)[0],
-          "perceptron": perceptron, "two layers": two_layers, "anonymous": anonymous, "recurrent": recurrent}  # fmt: skip
+          "perceptron": perceptron, "two layers": two_layers, "anonymous": anonymous, "recurrent": recurrent,
+          "several outputs": several_outputs, "backwards in time": backwards_in_time}  # fmt: skip
 
 
 def laid_out(y, view=None):
@@ -104,6 +119,7 @@ def test_no_box_overlaps_another_and_no_line_runs_across_one(name):
         assert spot.top >= 0
         assert spot.bottom <= done.height
     for route in done.routes:
+        assert all(0 <= x <= done.width and 0 <= y <= done.height for x, y in route.points)
         for (x1, y1), (x2, y2) in pairwise(route.points):
             if x1 != x2 and y1 != y2:
                 continue  # a curve stays between two rows
@@ -111,6 +127,25 @@ def test_no_box_overlaps_another_and_no_line_runs_across_one(name):
                 apart = (max(x1, x2) <= s.left + 1 or min(x1, x2) >= s.right - 1
                          or max(y1, y2) <= s.top + 1 or min(y1, y2) >= s.bottom - 1)  # fmt: skip
                 assert apart, (route.link.source.name, route.link.target.name, s.box.name)
+
+
+@pytest.mark.parametrize("y", [
+    lambda x: x, lambda x: mg.positive(x).named("y"), lambda x: x * x, lambda x: (x * np.zeros((0, 3))).sum(),
+    lambda x: (x * 0.0 * mg.tensor(np.inf)).sum()], ids=["leaf", "named", "square", "empty", "nan"])  # fmt: skip
+def test_the_smallest_graphs_can_be_drawn(y, tmp_path):
+    with np.errstate(invalid="ignore"):
+        derivation = mg.explain(y(mg.tensor(2.0, requires_grad=True, name="x")))
+        ET.fromstring(derivation.svg())
+        derivation.html(tmp_path / "p.html")
+        assert derivation.dot().startswith("digraph")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_page_of_every_graph(name):
+    text = page(sketch(GRAPHS[name]()))
+    for picture in re.findall(r"<svg.*?</svg>", text, re.S):
+        ET.fromstring(picture)
+    assert "%" not in re.sub(r"<style>.*?</style>|<script.*?</script>|\d %", "", text, flags=re.S)
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -100,7 +100,8 @@ def _local(box: Box, trace: Trace, values: dict[Node, Expr], symbols: dict[Node,
     diagonal = all(n.op is not None and n.op.elementwise and np.shape(n.value) == shape for n in inner)
     adjoint = symbols.get(box.node)
     start: Expr = Number(1, shape) if diagonal else Symbol("δ" + (adjoint.name if adjoint else ""), shape)
-    adjoints: dict[Node, Expr] = {box.node: start}
+    beside = {user for n in inner if type(n.value) is tuple for user, _ in trace.uses[n]}  # other outputs of a stage
+    adjoints: dict[Node, Expr] = {**{n: Number(0, np.shape(n.value)) for n in beside}, box.node: start}
     local = []
     for node in sorted(edges, key=lambda n: -n.serial):
         expr = _sum(tuple(trace.contribution(edge, values, adjoints) for edge in edges[node]))

@@ -10,7 +10,8 @@ from unicodedata import combining
 
 import numpy as np
 
-from .layout import MARGIN, TITLE, Layout, Point, Route, Spot, layouts
+from .geometry import MARGIN, TITLE, Layout, Point, Route, Spot
+from .layout import layouts
 from .ledger import Entry
 from .sketch import Box, Sketch
 

@@ -16,103 +16,19 @@ of its own in it, so that nothing is drawn across a box.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean, mode
-from typing import Any
 
+from .geometry import COLUMN, GAP, MARGIN, PAD, ROW, TITLE, Block, Layout, Spot
+from .routing import Streets
 from .sketch import Box, Link, Sketch
 
-Point = tuple[float, float]
 Sizes = dict[Box, tuple[float, float]]
 
-COLUMN, ROW, GAP, LANE, PAD, TITLE, MARGIN = 15.0, 50.0, 92.0, 13.0, 14.0, 26.0, 12.0
-"""Distances: of boxes in a row, of rows, of blocks, of lines in a gap; around the boxes of a
-block, its title, and around it all."""
-SLOT = 8.0
 SWEEPS = 8
 OPEN_AT_MOST = 6
 """Time steps drawn whole unless the caller says which."""
-
-
-@dataclass(eq=False)
-class Spot:
-    """A place in a row: of a box, or the slot of a link that passes."""
-
-    box: Box | None
-    row: int
-    after: bool
-    w: float = SLOT
-    h: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
-    near: list[Spot] = field(default_factory=list, repr=False)
-
-    @property
-    def left(self) -> float:
-        return self.x - self.w / 2
-
-    @property
-    def right(self) -> float:
-        return self.x + self.w / 2
-
-    @property
-    def top(self) -> float:
-        return self.y - self.h / 2
-
-    @property
-    def bottom(self) -> float:
-        return self.y + self.h / 2
-
-
-@dataclass(eq=False)
-class Block:
-    """A time step, or several that are folded into one, and what is drawn of it."""
-
-    steps: tuple[int, ...]
-    open: bool
-    rows: dict[int, list[Spot]] = field(default_factory=dict)
-    left: float = 0.0
-    right: float = 0.0
-
-    @property
-    def spots(self) -> Iterator[Spot]:
-        return (spot for row in self.rows.values() for spot in row)
-
-
-@dataclass
-class Route:
-    """How a link runs.  Level and upright stretches meet in rounded corners; two points that
-    differ in both coordinates are joined by a curve."""
-
-    link: Link
-    points: list[Point]
-
-
-@dataclass
-class Layout:
-    """The whole drawing.
-
-    Attributes
-    ----------
-    spots : dict of Box -> Spot
-        The boxes that are drawn.
-    routes : list of Route
-    blocks : list of Block
-        From left to right; the first may be of no step.
-    top, bottom, width, height : float
-        Of the blocks, and of it all.
-    """
-
-    spots: dict[Box, Spot]
-    routes: list[Route]
-    blocks: list[Block]
-    top: float
-    bottom: float
-    width: float
-    height: float
 
 
 def layouts(sketch: Sketch, sizes: Sizes, views: Iterable[Collection[int] | None]) -> Iterator[Layout]:
@@ -185,7 +101,21 @@ def _laid_out(sketch: Sketch, sizes: Sizes, unfolded: Collection[int], rows: dic
             spot.x += shift
         block.right = max([s.right for s in content] + [left + 60.0]) + PAD
         left = block.right + GAP
-    return _routed(sketch, blocks, block_of, spots, slots, rows)
+    streets = Streets(sketch, blocks, block_of, spots, slots, rows)
+    return _framed(blocks, spots, streets)
+
+
+def _framed(blocks: list[Block], spots: dict[Box, Spot], streets: Streets) -> Layout:
+    """All of it moved below the lines that run above the blocks, with a margin around."""
+    down = MARGIN - streets.highest
+    for spot in spots.values():
+        spot.y += down
+    for route in streets.routes:
+        route.points = [(x, y + down) for x, y in route.points]
+    lowest = max((y for route in streets.routes for _, y in route.points), default=0.0)
+    bottom = max(lowest + PAD / 2, max((s.bottom for s in spots.values()), default=0.0) + PAD)
+    right = max([blocks[-1].right, *(x for route in streets.routes for x, _ in route.points)])
+    return Layout(spots, streets.routes, blocks, streets.top + down, bottom, right + MARGIN, bottom + MARGIN)
 
 
 # --- rows --------------------------------------------------------------------------------
@@ -368,118 +298,6 @@ def _settle(row: list[Spot], wanted: list[float], bound: float | None) -> None:
     low = -float("inf") if bound is None else bound + row[0].w / 2
     for spot, shift, offset in zip(row, shifts, offsets, strict=True):
         spot.x = max(shift, low) + offset
-
-
-# --- links -------------------------------------------------------------------------------
-
-
-def _routed(sketch: Sketch, blocks: list[Block], block_of: dict[Box, int], spots: dict[Box, Spot],
-            slots: dict[Link, list[Spot]], rows: dict[Box, int]) -> Layout:  # fmt: skip
-    lines = {s.row: s.y for b in blocks for s in b.spots}
-    thick = {r: max(s.h for b in blocks for s in b.rows.get(r, [])) if r in lines else 0.0 for r in lines}
-    lanes: list[dict[Any, int]] = [{} for _ in blocks]
-    buses: dict[Any, int] = {}
-    top = min((s.top for s in spots.values()), default=0.0) - PAD - (TITLE if sketch.steps else 0.0)
-
-    met = {spots[link.target] for link in sketch.links if link.target in spots and block_of[link.source] != block_of[link.target]}
-
-    def lane(gap: int, what: Any) -> float:
-        used = lanes[gap]
-        return blocks[gap].right + 22.0 + LANE * used.setdefault(what, len(used)) % (GAP - 30.0)
-
-    def seen(box: Box) -> Any:
-        """What is drawn of a box: of one that is folded, its place at the rim of its block."""
-        return spots.get(box) or (block_of[box], rows[box])
-
-    def beside(block: Block, spot: Spot) -> list[Spot]:
-        """The boxes of a row; that lines cross does no harm."""
-        return [s for s in block.rows[spot.row] if s.box is not None]
-
-    def leaves(link: Link) -> list[Point]:
-        spot, block = spots.get(link.source), blocks[block_of[link.source]]
-        if spot is None:
-            return [(block.right, lines.get(rows[link.source], 0.0))]
-        if beside(block, spot)[-1] is spot:
-            return [(spot.right, spot.y)]
-        channel = spot.y - thick[spot.row] / 2 - ROW / 2
-        return [(spot.x, spot.top), (spot.x, channel)]
-
-    def enters(link: Link) -> list[Point]:
-        spot, block = spots.get(link.target), blocks[block_of[link.target]]
-        if spot is None:  # beside what else enters there
-            row = rows[link.target]
-            return [(block.left, lines.get(row, 0.0) - (LANE if not met.isdisjoint(block.rows.get(row, [])) else 0.0))]
-        if beside(block, spot)[0] is spot:
-            return [(spot.left, spot.y)]
-        channel = spot.y + thick[spot.row] / 2 + ROW / 2
-        return [(spot.x, channel), (spot.x, spot.bottom)]
-
-    def outside(link: Link) -> list[Point]:
-        i, j = block_of[link.source], block_of[link.target]
-        out, into = leaves(link), enters(link)
-        y, goal = out[-1][1], into[0][1]
-        if j == i + 1:
-            turns = [] if y == goal else [(x := lane(i, seen(link.source)), y), (x, goal)]
-            return [*out, *turns, *into]
-        what = seen(link.target if far[link.target] > far[link.source] else link.source)
-        bus = top - 10.0 - LANE * buses.setdefault(what, len(buses))
-        x, there = lane(i, seen(link.source)), lane(j - 1, what) if j else blocks[0].left - 10.0
-        return [*out, (x, y), (x, bus), (there, bus), (there, goal), *into]
-
-    entering: dict[Spot, list[Link]] = {}
-    for link in slots:
-        if rows[link.target] != rows[link.source]:
-            entering.setdefault(spots[link.target], []).append(link)
-
-    def port(link: Link) -> float:
-        """Where on the target's side: inputs side by side, in the order of where they come from."""
-        spot = spots[link.target]
-        chain = {other: (slots[other] or [spots[other.source]])[-1].x for other in entering[spot]}
-        order = sorted(chain, key=chain.__getitem__)
-        width = min(16.0, spot.w / (len(order) + 1))
-        return spot.x + (order.index(link) - (len(order) - 1) / 2) * width
-
-    def inside(link: Link) -> list[Point]:
-        a, b, block = spots[link.source], spots[link.target], blocks[block_of[link.source]]
-        line = beside(block, a)
-        if a.row == b.row:
-            if line.index(b) == line.index(a) + 1:
-                return [(a.right, a.y), (b.left, b.y)]
-            channel = a.y - thick[a.row] / 2 - ROW / 2
-            return [(a.x, a.top), (a.x, channel), (b.x, channel), (b.x, b.top)]
-        x = port(link)
-        if b.row < a.row and line[-1] is a and x > a.right + 8 and all(
-                abs(s.x - x) > s.w / 2 + 6 for r in range(b.row + 1, a.row) for s in block.rows.get(r, [])):  # fmt: skip
-            return [(a.right, a.y), (x, a.y), (x, b.top)]
-        up = b.row > a.row
-        points = [(a.x, a.top if up else a.bottom)]
-        for slot in slots[link]:
-            points += [(slot.x, slot.bottom), (slot.x, slot.top)] if up else [(slot.x, slot.top), (slot.x, slot.bottom)]
-        return [*points, (x, b.bottom if up else b.top)]
-
-    across = [link for link in sketch.links if block_of[link.source] != block_of[link.target]]
-    far = Counter(box for link in across if block_of[link.target] != block_of[link.source] + 1
-                  for box in (link.source, link.target))  # fmt: skip
-    once = {(seen(link.source), seen(link.target)): link for link in across}
-    shown = [link for link in sketch.links if link in slots or once.get((seen(link.source), seen(link.target))) is link]
-    routes = [Route(link, inside(link) if link in slots else outside(link)) for link in shown]
-    bottom = max((s.bottom for s in spots.values()), default=0.0) + PAD
-    high = top - LANE * len(buses) - (10.0 if buses else 0.0)
-    lowest = max((y for route in routes for _, y in route.points), default=0.0)
-    bottom = max(bottom, lowest + PAD / 2)
-    done = Layout(spots, routes, blocks, top, bottom, blocks[-1].right + MARGIN, 0.0)
-    _shift(done, MARGIN - high)
-    done.height = done.bottom + MARGIN
-    return done
-
-
-def _shift(done: Layout, dy: float) -> None:
-    for spot in done.spots.values():
-        spot.y += dy
-    for route in done.routes:
-        route.points = [(x, y + dy) for x, y in route.points]
-    done.top += dy
-    done.bottom += dy
 
 
 def _transposed(done: Layout) -> Layout:

@@ -155,6 +155,7 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
     in_steps = any(step_of(node.name) is not None for node in nodes)
     home = _homes(root, nodes, in_steps, anonymous)
     books = ledgers(y, {n for n in set(home.values()) if n.requires_grad and isinstance(n.value, np.ndarray | np.generic)}, seed)
+    steps = _steps(root, home)
     boxes: dict[Node, Box] = {}
     links: dict[tuple[Node, Node], None] = {}
     members: dict[Node, list[Node]] = {}
@@ -169,7 +170,7 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
                                 if p is not None and p in home and home[p] is not node)  # fmt: skip
         shared = [boxes[s] for s in sources if in_steps and _serves_all(s)]
         flows = [boxes[s] for s in sources if boxes[s] not in shared]
-        step = step_of(node.name)
+        step = steps.get(node)
         if step is None and flows:
             step = max((b.step for b in flows if b.step is not None), default=None)
         name = node.name or ("output" if node is root else _sign(node))
@@ -200,6 +201,19 @@ def _homes(root: Node, nodes: list[Node], in_steps: bool, anonymous: bool) -> di
             homes = {home[user] for user, _ in uses[node]}
             home[node] = homes.pop() if len(homes) == 1 else node
     return home
+
+
+def _steps(root: Node, home: dict[Node, Node]) -> dict[Node, int | None]:
+    """The time step in the name of each box; of an unnamed stage that of what it goes into."""
+    steps: dict[Node, int | None] = {}
+    uses = consumers(root)
+    for node in sorted(set(home.values()), key=lambda n: -n.serial):
+        if node.name is None:
+            found = {steps[home[user]] for user, _ in uses.get(node, ()) if home[user] is not node}
+            steps[node] = found.pop() if len(found) == 1 else None
+        else:
+            steps[node] = step_of(node.name)
+    return steps
 
 
 def _meetings(nodes: list[Node], shown: set[Node], in_steps: bool) -> set[Node]:
