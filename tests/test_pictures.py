@@ -63,6 +63,15 @@ def recurrent(T=5, far=True):
     return mg.sum(mg.stack(errors))
 
 
+def hub():
+    """A leaf with many uses, and nothing named."""
+    x = mg.tensor(0.5, requires_grad=True)
+    y = x
+    for _ in range(60):
+        y = mg.sin(y) * x
+    return y
+
+
 def several_outputs():
     u, s, _ = mg.linalg.svd(mg.tensor(np.random.default_rng(0).normal(size=(3, 3)), requires_grad=True, name="M"))
     return (s * s).sum() + u.sum()
@@ -80,7 +89,7 @@ def backwards_in_time():
 GRAPHS = {"lstm": lambda: named_lstm(4, 3, 2, 1)[0], "batch": lambda: named_lstm(3, 2, 3, 4)[0],
           "long": lambda: named_lstm(25, 2, 2, 1)[0], "one step": lambda: named_lstm(1, 3, 2, 2)[0],
           "perceptron": perceptron, "two layers": two_layers, "anonymous": anonymous, "recurrent": recurrent,
-          "several outputs": several_outputs, "backwards in time": backwards_in_time}  # fmt: skip
+          "hub": hub, "several outputs": several_outputs, "backwards in time": backwards_in_time}  # fmt: skip
 
 
 def laid_out(y, view=None):

@@ -10,7 +10,7 @@ from unicodedata import combining
 
 import numpy as np
 
-from .geometry import MARGIN, TITLE, Layout, Point, Route, Spot
+from .geometry import MARGIN, Layout, Point, Route, Spot
 from .layout import layouts
 from .ledger import Entry
 from .sketch import Box, Sketch
@@ -162,9 +162,10 @@ def _blocks(done: Layout, sketch: Sketch, page: bool) -> Iterable[str]:
             yield (f'<g class="step{" whole" if block.open else ""}"{act}><rect class="block{"" if block.open else " folded"}" x="{block.left:.1f}" y="{done.top:.1f}" '
                    f'width="{block.right - block.left:.1f}" height="{done.bottom - done.top:.1f}" rx="12"/>'
                    f'<text class="title" x="{(block.left + block.right) / 2:.1f}" y="{done.top + 18:.1f}">{title}</text></g>')  # fmt: skip
-    if sketch.steps and sketch.listed:
-        yield (f'<text class="title" style="text-anchor:start" x="{MARGIN}" y="{done.bottom + TITLE:.1f}">'
-               "used at every time step</text>")  # fmt: skip
+    if sketch.listed:
+        y = min(done.spots[box].top for box in sketch.listed) - 8.0
+        yield (f'<text class="title" style="text-anchor:start" x="{MARGIN}" y="{y:.1f}">'
+               f"used {'at every time step' if sketch.steps else 'in many places'}</text>")  # fmt: skip
 
 
 def _link(route: Route) -> str:

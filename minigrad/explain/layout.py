@@ -54,15 +54,15 @@ def layouts(sketch: Sketch, sizes: Sizes, views: Iterable[Collection[int] | None
             view = steps if len(steps) <= OPEN_AT_MOST else steps[:2] + steps[-1:]
         if steps:
             done = _laid_out(sketch, sizes, view, rows, after)
-            _list(done, sketch.listed, sizes)
-            yield done
         else:  # upwards becomes to the right: the same drawing, transposed
             lying = {box: (h, w) for box, (w, h) in sizes.items()}
-            yield _transposed(_laid_out(sketch, lying, view, rows, after))
+            done = _transposed(_laid_out(sketch, lying, view, rows, after))
+        _list(done, sketch.listed, sizes)
+        yield done
 
 
 def _list(done: Layout, boxes: Collection[Box], sizes: Sizes) -> None:
-    """What serves every step: in lines below the blocks."""
+    """What serves every step: in lines below the rest."""
     x, y, thick = MARGIN, done.height + TITLE, 0.0
     for box in boxes:
         w, h = sizes[box]

@@ -3,7 +3,7 @@
 A named node is a box.  An unnamed stage stands by itself only where values meet, as the
 product and the sum in ``c<t-1> ⊙ Γ_f + Γ_u ⊙ c̃`` do; everything else is folded into the
 box that uses it.  A name with ``<t>`` belongs to time step t, a name with ``/`` to a scope;
-what has neither (weights, biases) serves every step and is listed, not linked.
+a leaf that has neither (weights, biases) serves every step and is listed, not linked.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from .ledger import Entry, Ledger, ledgers
 Array = np.ndarray[Any, Any]
 MOST = 400
 """Boxes: beyond, only what has a name is drawn."""
+
+MANY = 12
+"""Uses of a leaf: beyond, it is listed, not linked."""
 
 _STEP = re.compile(r"<(-?\d+)>")
 
@@ -152,8 +155,8 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
     """
     root, nodes = y._node, ancestors(y._node)
     anonymous = not any(n.op is not None and n.name is not None for n in nodes if n is not root)
-    in_steps = any(step_of(node.name) is not None for node in nodes)
-    home = _homes(root, nodes, in_steps, anonymous)
+    everywhere = _everywhere(root, nodes)
+    home = _homes(root, nodes, everywhere, anonymous)
     books = ledgers(y, {n for n in set(home.values()) if n.requires_grad and isinstance(n.value, np.ndarray | np.generic)}, seed)
     steps = _steps(root, home)
     boxes: dict[Node, Box] = {}
@@ -168,7 +171,7 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
         inside = members[node]
         sources = dict.fromkeys(home[p] for m in inside for p in m.inputs
                                 if p is not None and p in home and home[p] is not node)  # fmt: skip
-        shared = [boxes[s] for s in sources if in_steps and _serves_all(s)]
+        shared = [boxes[s] for s in sources if s in everywhere]
         flows = [boxes[s] for s in sources if boxes[s] not in shared]
         step = steps.get(node)
         if step is None and flows:
@@ -184,15 +187,13 @@ def sketch(y: Tensor, seed: Any = None) -> Sketch:
         Link(boxes[a], boxes[b], _along(boxes[a], b, home)) for a, b in links))  # fmt: skip
 
 
-def _homes(root: Node, nodes: list[Node], in_steps: bool, anonymous: bool) -> dict[Node, Node]:
+def _homes(root: Node, nodes: list[Node], everywhere: set[Node], anonymous: bool) -> dict[Node, Node]:
     """The node in whose box each node is; not in it: constants that nobody named."""
     uses = consumers(root)
     shown = {n for n in nodes if n is root or n.name is not None or n.op is None and n.requires_grad}
-    if anonymous:
-        shown |= {n for n in nodes if n.op is not None}
-    met = _meetings(nodes, shown, in_steps)
-    if len(shown) + len(met) <= MOST:
-        shown |= met
+    more = {n for n in nodes if n.op is not None} if anonymous else _meetings(nodes, shown - everywhere)
+    if len(shown) + len(more) <= MOST:
+        shown |= more
     home: dict[Node, Node] = {}
     for node in reversed(nodes):
         if node in shown:
@@ -216,21 +217,25 @@ def _steps(root: Node, home: dict[Node, Node]) -> dict[Node, int | None]:
     return steps
 
 
-def _meetings(nodes: list[Node], shown: set[Node], in_steps: bool) -> set[Node]:
+def _meetings(nodes: list[Node], linked: set[Node]) -> set[Node]:
     """Unnamed stages in which two drawn values meet."""
     flowing: set[Node] = set()
     met: set[Node] = set()
     for node in nodes:
         arriving = {p for p in node.inputs if p in flowing}
-        if node in shown and not (in_steps and _serves_all(node)) or arriving:
+        if node in linked or arriving:
             flowing.add(node)
-        if len(arriving) > 1 and node not in shown:
+        if len(arriving) > 1 and node not in linked:
             met.add(node)
     return met
 
 
-def _serves_all(node: Node) -> bool:
-    return node.op is None and step_of(node.name) is None
+def _everywhere(root: Node, nodes: list[Node]) -> set[Node]:
+    """Leaves that serve every time step; without time steps, those of very many uses."""
+    in_steps = any(step_of(node.name) is not None for node in nodes)
+    uses = consumers(root)
+    return {n for n in nodes if n.op is None and step_of(n.name) is None
+            and (in_steps or len(uses.get(n, ())) > MANY)}  # fmt: skip
 
 
 def _sign(node: Node) -> str:
