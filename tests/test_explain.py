@@ -16,9 +16,13 @@ from minigrad.__main__ import main
 from minigrad.explain import Derivation
 from minigrad.explain.algebra import IDENTITIES, build
 from minigrad.explain.expression import Number, Stage, Symbol, Total, expression, renamed, within
+from minigrad.explain.helpers import Helpers
+from minigrad.explain.source import _agrees, literal
 from minigrad.explain.writers import Latex, MathML, Text, parse
+from minigrad.op import draw_samples
 from minigrad.testing.programs import draw_program
 from models import LSTM, LSTMCell
+from models.char_lm import CharLM
 
 
 @pytest.fixture
@@ -245,10 +249,13 @@ def test_simplified_and_as_recorded_are_the_same_function(rng):
         "broadcast_to(row)": lambda: np.ones((3, 4)) * row,
         "6": lambda: mg.OPS["sum_to"](np.broadcast_to(mg.tensor(2.0), (3, 4)), shape=(1, 4)),
         "x − s": lambda: x - np.broadcast_to(s.reshape(1, 1), (3, 4)) * np.ones((3, 4)),
+        "0 + col": lambda: np.zeros((3, 4)) + col,
+        "row[…, None] ⊙ xᵀ": lambda: row[..., None] * x.mT,
         "reshape(x)": lambda: x.reshape(12).reshape(4, 3),
         "x": lambda: 0.5 * (2 * x),
         "1.5 ⊙ x": lambda: 0.75 * (2 * x),
         "0.1 ⊙ 3 ⊙ x": lambda: 0.1 * (3 * x),  # not exact
+        "(z @ row)ᵀ": lambda: (z @ row).mT,
         "colᵀ @ x": lambda: (x.mT @ col).mT,
     }
     symbols = {n: Symbol(name, n.value.shape)
@@ -424,11 +431,12 @@ def test_numpy_of_the_lstm_layer(rng, named):
     assert_numpy_is_autodiff((outputs**2).sum() + (a * c).sum(), list(lstm.parameters()))
 
 
-def test_numpy_of_a_character_model(rng):
-    emb, out, lstm = nn.Embedding(5, 3, rng=rng), nn.Linear(4, 5, rng=rng), LSTM(3, 4, rng=rng)
-    outputs, _ = lstm(emb(rng.integers(0, 5, (4, 2))))
-    loss = mg.cross_entropy(out(outputs.reshape(8, 4)), rng.integers(0, 5, 8))
-    assert_numpy_is_autodiff(loss, [*emb.parameters(), *lstm.parameters(), *out.parameters()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numpy_of_the_character_model(rng, dtype):
+    model = CharLM(5, 4, layers=2, embedding=3, dtype=dtype, rng=rng)
+    scores, _ = model(rng.integers(0, 5, (4, 2)))
+    loss = mg.cross_entropy(scores.reshape(8, 5), rng.integers(0, 5, 8))
+    assert_numpy_is_autodiff(loss, list(model.parameters()))
 
 
 def test_numpy_of_convolution_pooling_and_cross_entropy(rng):
@@ -493,6 +501,12 @@ def test_an_op_without_source_is_refused(user_op):
     x = mg.tensor([1.0], requires_grad=True)
     with pytest.raises(mg.MinigradError, match="op 'sourceless' has no source that needs NumPy alone"):
         mg.explain((op(x)).sum()).numpy()
+
+
+def test_a_long_formula_is_written_to_its_end(rng):
+    w = mg.tensor(rng.normal(size=3), requires_grad=True, name="w")
+    y = sum(((w * mg.tensor(rng.normal(size=3), name=f"input_{k}")).sum() for k in range(300)), mg.tensor(0.0))
+    assert formulas(str(mg.explain(y)))["δw"].count(" + ") == 299
 
 
 # --- LaTeX, MathML, data ---------------------------------------------------------------------
@@ -581,3 +595,116 @@ def test_a_derivation_prints(lstm):
     derivation = mg.explain(loss)
     assert isinstance(derivation, Derivation)
     assert str(derivation) == derivation.text()
+
+
+# --- the parts -------------------------------------------------------------------------------
+
+
+def test_the_copied_source_of_an_op_does_what_the_op_does():
+    """Over the registry: each op's `forward`, as text, in a namespace of its own."""
+    refused = set()
+    for name, op in mg.OPS.items():
+        if isinstance(op.forward, np.ufunc) or op.family in ("define", "conftest"):
+            continue
+        helpers = Helpers(set())
+        try:
+            call = helpers.of(op)
+        except mg.errors.ArgumentError:
+            refused.add(name)
+            continue
+        space = {"np": np}
+        exec("\n".join(helpers.source()), space)
+        for inputs, params in draw_samples(op, np.random.default_rng(0)):
+            arrays = [np.asarray(x) for x in inputs]
+            words = {k: eval(literal(v), {"np": np}) for k, v in params.items()}
+            with np.errstate(all="ignore"):
+                try:
+                    want = op.forward(*arrays, **params)
+                except ValueError:  # refused: the smallest of nothing
+                    continue
+                got = space[call](*arrays, **words)
+            for a, b in zip(*((y if type(y) is tuple else (y,)) for y in (want, got)), strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=name)
+    assert refused == {"digamma", "polygamma", "hazard", "gammaln", "erf", "erfc", "erfinv", "ndtr", "ndtri", "log_ndtr",
+                       "gelu", "einsum", "dropout_mask"}  # SciPy's, and what is more than a function # fmt: skip
+
+
+def test_lambdas_on_one_line_are_told_apart():
+    several = [lambda x: x + 1, lambda x: x - 1, lambda x: (lambda y: y * 1)(x) / 1 if len(x) else x * 1]
+    for function in several:
+        helpers = Helpers(set())
+        space = {"np": np}
+        name = helpers._function(function, "f")
+        exec("\n".join(helpers.source()), space)
+        np.testing.assert_array_equal(space[name](np.array([2.0, 5.0])), function(np.array([2.0, 5.0])))
+
+
+def test_a_helper_does_not_fall_over_a_local_variable(user_op, rng):
+    """The op is called `total` in the text, and so is a variable of who calls it."""
+    inner = user_op("total", lambda x, /: np.sum(x, keepdims=True), lambda g, y, x: g + 0 * x).op
+
+    def forward(x, /):
+        total = inner.forward(x)
+        return x / total
+
+    outer = user_op("part", forward, lambda g, y, x: forward(x) * g)
+    x = mg.tensor(rng.uniform(1, 2, 3), requires_grad=True, name="x")
+    derivation = mg.explain((outer(x) ** 2).sum())
+    space = {}
+    exec(derivation.numpy(), space)
+    got = space["backward"](space["forward"](derivation.given))["x"]
+    assert_close(got, derivation.reverse[-1].value)
+
+
+def test_a_number_given_to_a_helper_is_an_array(rng):
+    x = mg.tensor(rng.normal(size=3), requires_grad=True)
+    with mg.record_all():
+        y = (mg.sigmoid(mg.tensor(0.5)) * x).sum()
+    assert_numpy_is_autodiff(y, [x])
+
+
+def test_what_rounds_otherwise_keeps_its_brackets():
+    x, y, z = (mg.tensor([v], requires_grad=True, name=n) for n, v in (("x", 1e200), ("y", 1e200), ("z", 1e300)))
+    assert_numpy_is_autodiff(((x * (y / z) * 1e-100) ** 2).sum(), [x, y, z])
+
+
+def test_a_numpy_function_that_does_another_thing_is_no_spelling():
+    x = Symbol("x", (2, 3))
+    stage = Stage(mg.OPS["sum"], (x,), {"axis": 0}, (3,))
+    assert _agrees(np.sum, stage, {"axis": 0}, [])
+    assert not _agrees(np.mean, stage, {"axis": 0}, [])
+    assert not _agrees(np.sum, stage, {"axis": 0, "keepdims": True}, [])
+    assert stage != Stage(mg.OPS["sum"], (x,), {"axis": 1}, (3,))
+
+
+def test_an_index_of_nothing(rng):
+    x = mg.tensor(rng.normal(size=(2, 3)), requires_grad=True, name="x")
+    y = (np.sin(x)[()].named("y") ** 2).sum()
+    assert_numpy_is_autodiff(y, [x])
+    assert "y = sin(x)[()]" in mg.explain((np.sin(x)[()].named("y") ** 2).sum()).table()
+
+
+def test_what_is_needed_twice_is_computed_once(rng):
+    u = mg.tensor(rng.normal(size=(3, 2)), requires_grad=True, name="u")
+    body = mg.explain((mg.softmax(u) ** 2).sum()).numpy().partition("def backward")[2]
+    assert body.count("softmax(") == 1
+
+
+def test_the_outputs_of_one_stage_have_their_names(rng):
+    A = mg.tensor(rng.normal(size=(3, 3)), requires_grad=True, name="A")
+    w, V = mg.linalg.eigh(A)
+    w.named("w")
+    V.named("V")
+    derivation = mg.explain((w**2).sum() + (V[0] * np.arange(3.0)).sum(), inline=False)
+    assert {"δV", "δw", "δA"} == set(formulas(str(derivation)))
+    assert "eigh" not in formulas(str(derivation))["δA"]
+    assert "δV" in formulas(str(derivation))["δA"]
+    assert_every_equation_holds(derivation)
+
+
+def test_a_graph_with_a_checkpoint_in_it(rng):
+    x = mg.tensor(rng.normal(size=3), requires_grad=True, name="x")
+    y = mg.checkpoint(lambda x: np.sin(x) * x)(x).sum()
+    assert formulas(str(mg.explain(y))) == {"δx": "sin(x) + x ⊙ cos(x)"}
+    assert "recomputed(x)" in mg.explain(y).table()
+    assert_numpy_is_autodiff(y, [x])

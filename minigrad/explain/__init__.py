@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .derivation import Derivation, Equation, explain
+from .derivation import Derivation, explain
+from .equations import Equation
 from .flow import Flow, flow
 from .ledger import Entry, Ledger, ledger
 

@@ -90,6 +90,8 @@ def _rewritten(expr: Stage, pattern: Stage, result: Expr) -> Expr | None:
     found: dict[str, Expr] = {}
     if not _matches(expr, pattern, found):
         return None
+    if expr.op.name == "matrix_transpose" and any(len(part.shape) < 2 for part in found.values()):
+        return None  # a product with a vector
     return _filled(result, found, expr.shape)
 
 

@@ -3,84 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, lesson
-from ..graph import Node, leading_to
-from ..op import OPS
+from ..graph import Node
 from ..tensor import Tensor, handle_of
 from . import drawing
-from .algebra import build
-from .expression import SILENT, Expr, Number, Shape, Symbol, renamed, within
+from .equations import CODE, EACH, INLINE, Equation, Equations, settled
+from .expression import Symbol, within
 from .ledger import node_of
 from .page import write_page
 from .rolling import Line, rolled
 from .sketch import Sketch, sketch
 from .source import program
-from .trace import Array, Trace
+from .trace import UNNAMED, Array, Trace
 from .writers import Latex, MathML, Text
 
-INDEX = re.compile(r"<(-?\d+)>")
-LONGEST = 40
-"""Of a value that is written inside another formula, in characters."""
 FEW = 4
 """So many numbers are shown in full."""
-
-
-@dataclass(frozen=True)
-class Equation:
-    """What one value or adjoint is.
-
-    Attributes
-    ----------
-    name : str
-        ``c<2>``, or ``δc<2>`` for its adjoint.
-    expr : Expr
-    value : ndarray
-    """
-
-    name: str
-    expr: Expr
-    value: Array
-
-    @property
-    def shape(self) -> Shape:
-        """Of the value."""
-        return np.shape(self.value)
-
-
-@dataclass(frozen=True)
-class Manner:
-    """What is written in one formula, and what gets a line of its own.
-
-    Attributes
-    ----------
-    inline : bool
-        What is named and used once is written where it is used.
-    of_values, of_adjoints : int
-        So many stages at most are written inside another formula.
-    silent : set of str
-        Ops that are passed over.
-    functions : bool
-        With `inline`: a named function of one value is written out, tanh(c<2>).
-    """
-
-    inline: bool
-    of_values: int
-    of_adjoints: int
-    silent: frozenset[str] = frozenset(SILENT)
-    functions: bool = True
-
-
-INLINE = Manner(True, 3, 40)
-EACH = Manner(False, 3, 40)
-WRITTEN = Manner(True, 4, 12, frozenset(SILENT - {"cast"}), functions=False)
 
 
 def explain(y: Tensor, wrt: Tensor | str | Sequence[Tensor | str] | None = None, *, seed: Any = None,
@@ -155,15 +98,18 @@ class Derivation:
     """
 
     def __init__(self, trace: Trace, targets: tuple[Node, ...], inline: bool) -> None:
-        self._inline, self._each, self._written = (Equations(trace, targets, m) for m in (INLINE, EACH, WRITTEN))
-        name = settled(trace, [self._inline, self._each, self._written])
-        for equations in (self._inline, self._each, self._written):
+        manners = [Equations(trace, targets, manner) for manner in (INLINE, EACH, CODE)]
+        name = settled(trace, manners)
+        self.given: dict[str, Array] = {}
+        for equations in manners:
             equations.rename(name)
+            self.given |= equations.given
         self._trace = trace
-        shown = self._inline if inline else self._each
-        self.forward, self.reverse, self.given = shown.forward, shown.reverse, self._written.given
+        self._each, self._code = manners[1:]
+        shown = manners[0] if inline else self._each
+        self.forward, self.reverse = shown.forward, shown.reverse
         self.wrt = tuple(name("δ" + trace.names[node]) for node in targets)
-        self._ours = {name(each) for each in trace.names.values() if each.startswith("%")}
+        self._ours = {name(each) for each in trace.names.values() if each.startswith(UNNAMED)}
 
     def __str__(self) -> str:
         return self.text()
@@ -257,15 +203,18 @@ class Derivation:
                            "shape": list(line.shape), "steps": list(line.steps)} for line in self.lines()]}  # fmt: skip
 
     def numpy(self) -> str:
-        """NumPy source of the same forward and reverse pass: ``forward(given)`` and
-        ``backward(values)``; it needs NumPy alone.
+        """NumPy source of the same forward and reverse pass, which needs NumPy alone.
+
+        ``forward(given)`` takes the arrays of `given` by name and returns the values that
+        ``backward(values)`` needs; that returns the adjoints asked for, by the names of their
+        nodes.  With a seed it is ``backward(values, seed)``.
 
         Raises
         ------
         ArgumentError
             A stage has no NumPy source: the message says which.
         """
-        return program(self._written.forward, self._written.reverse, self.given, self.wrt)
+        return program(self._code.forward, self._code.reverse, self.given, self.wrt)
 
 
 def numbers(a: Array) -> str:
@@ -273,155 +222,3 @@ def numbers(a: Array) -> str:
     if a.size > FEW:
         return f"|·| {np.linalg.norm(a.astype(float)):.4g}"
     return np.array2string(a, precision=4, separator=", ").replace("\n", "").replace("-", "−")
-
-
-class Equations:
-    """The equations of a trace, in the manner asked for.
-
-    Attributes
-    ----------
-    forward, reverse : tuple of Equation
-    given : dict of str -> ndarray
-    """
-
-    def __init__(self, trace: Trace, targets: tuple[Node, ...], manner: Manner) -> None:
-        self.trace, self.manner = trace, manner
-        self.anonymous = not any(node.name for node in trace.nodes)
-        self.forking = {_family(node) for node, uses in trace.uses.items() if len(uses) > 1}
-        self.given_nodes: dict[str, Array] = {}
-        self.values: dict[Node, Expr] = {}
-        forward = self._forward()
-        reverse = self._reverse(targets)
-        self.forward, self.reverse = tuple(forward), tuple(reverse)
-        self.given: dict[str, Array] = {}
-
-    def rename(self, name: Callable[[str], str]) -> None:
-        """Give everything its name for good."""
-        used = self.used()
-        self.given = {name(given): array for given, array in {**self.given_nodes, **self.trace.given}.items()
-                      if given in used}  # fmt: skip
-        self.forward, self.reverse = (
-            tuple(Equation(name(e.name), renamed(e.expr, name), e.value) for e in part)
-            for part in (self.forward, self.reverse))  # fmt: skip
-
-    def used(self) -> set[str]:
-        """The names in all equations, those of adjoints too."""
-        both = [*self.forward, *self.reverse]
-        return {e.name for e in both} | {s.name for e in both for s in within(e.expr) if isinstance(s, Symbol)}
-
-    # --- values ---
-
-    def _forward(self) -> list[Equation]:
-        found = []
-        for node in self.trace.nodes:
-            if node.op is not None:
-                expr = self.trace.value(node, self.values, set(self.manner.silent))
-                if type(node.value) is tuple:
-                    self.values[node] = expr
-                    continue
-            symbol = Symbol(self.trace.names[node], node.value.shape)
-            if node.op is None:
-                self.values[node] = self._leaf(node, symbol)
-            elif node is not self.trace.y and self._written_out(node, expr):
-                self.values[node] = expr
-            else:
-                self.values[node] = symbol
-                found.append(Equation(symbol.name, expr, np.asarray(node.value)))
-        return found
-
-    def _leaf(self, node: Node, symbol: Symbol) -> Expr:
-        if node.name is None and not node.requires_grad:
-            return self.trace.given_by(node)
-        self.given_nodes[symbol.name] = np.asarray(node.value)
-        return symbol
-
-    def _written_out(self, node: Node, expr: Expr) -> bool:
-        """Whether a value stands as a formula, not as a name, where it is used."""
-        if node.name is None and not self.anonymous or isinstance(expr, Number):
-            return expr.size <= self.manner.of_values and len(Text().write(expr)) <= LONGEST
-        # a named function of one value that forks: tanh(c<2>) for tanh_c<2>
-        if not (self.manner.inline and self.manner.functions) or len(self.trace.uses.get(node, ())) != 1 or len(node.inputs) != 1:
-            return False
-        (parent,) = node.inputs
-        return expr.size == 1 and parent is not None and (parent.op is None or _family(parent) in self.forking)
-
-    # --- adjoints ---
-
-    def _reverse(self, targets: tuple[Node, ...]) -> list[Equation]:
-        trace = self.trace
-        found = []
-        useful = leading_to(trace.nodes[::-1], set(targets))
-        times = Counter(edge.consumer for edges in trace.edges.values() for edge in edges)
-        adjoints: dict[Node, Expr] = {}
-        for node in trace.nodes[::-1]:
-            if node not in trace.cotangents or type(node.value) is tuple:
-                if node in targets:
-                    found.append(Equation("δ" + trace.names[node], Number(0, np.shape(node.value)),
-                                          np.zeros_like(node.value)))  # fmt: skip
-                continue
-            expr = self._adjoint(node, adjoints)
-            symbol = Symbol("δ" + trace.names[node], expr.shape)
-            asked = node in targets
-            line = asked or not self._inlined(node, expr, times[self._consumer(node)])
-            adjoints[node] = symbol if line and not isinstance(expr, Number) else expr
-            if line and node in useful:
-                found.append(Equation(symbol.name, expr, np.asarray(trace.cotangents[node].value)))
-        return found
-
-    def _adjoint(self, node: Node, adjoints: dict[Node, Expr]) -> Expr:
-        trace = self.trace
-        if node is trace.y:
-            return Symbol("seed", node.value.shape) if trace.seeded else Number(1.0, node.value.shape)
-        total: Expr | None = None
-        for edge in reversed(trace.edges[node]):
-            term = trace.contribution(edge, self.values, adjoints, set(self.manner.silent))
-            total = term if total is None else build(OPS["add"], (total, term), {}, term.shape)
-        assert total is not None
-        return total
-
-    def _consumer(self, node: Node) -> Node:
-        """The stage whose contributions use this node's adjoint."""
-        several = node.op is not None and node.op.name == "pick" and node.inputs[0] is not None
-        return node.inputs[0] if several else node  # type: ignore[return-value]
-
-    def _inlined(self, node: Node, expr: Expr, times: int) -> bool:
-        if not self.manner.inline and (node.name is not None or self.anonymous):
-            return False
-        return expr.size == 0 or times <= 1 and expr.size <= self.manner.of_adjoints
-
-
-def settled(trace: Trace, all_equations: Sequence[Equations]) -> Callable[[str], str]:
-    """Names for what has none: v1, v2 ... in the order in which it was made; v<2> for what
-    belongs to time step 2 alone."""
-    used = {name.removeprefix("δ") for equations in all_equations for name in equations.used()}
-    order = sorted((name for name in used if name.startswith("%")), key=lambda name: int(name[1:]))
-    nodes = {name: node for node, name in trace.names.items()}
-    steps = {name: _step(trace, nodes.get(name), trace.users.get(name)) for name in order}
-    total = Counter(steps.values())
-    one_each = all(n == 1 for step, n in total.items() if step)
-    seen: Counter[str] = Counter()
-    names: dict[str, str] = {}
-    for provisional in order:
-        step = steps[provisional]
-        while provisional not in names or names[provisional] in nodes:
-            seen[step] += 1
-            names[provisional] = f"v{'' if step and one_each and seen[step] == 1 else seen[step]}{step}"
-
-    def name(provisional: str) -> str:
-        bare = provisional.removeprefix("δ")
-        return "δ" * (bare != provisional) + names[bare] if bare in names else provisional
-
-    return name
-
-
-def _step(trace: Trace, node: Node | None, user: Node | None) -> str:
-    """The time step of what an unnamed value meets, if that is one."""
-    users = [user] if user is not None else [u for u, _ in trace.uses.get(node, ())] if node is not None else []
-    beside = [p for u in users for p in u.inputs] + list(node.inputs if node is not None else ())
-    steps = {found.group() for p in beside if p is not None and p.name and (found := INDEX.search(p.name))}
-    return steps.pop() if len(steps) == 1 else ""
-
-
-def _family(node: Node) -> Any:
-    """The node at every time step: ``c`` for ``c<2>``."""
-    return INDEX.sub("<t>", node.name) if node.name else node

@@ -18,7 +18,7 @@ from ..graph import Node, ancestors
 from ..op import Op
 
 Shape = tuple[int, ...]
-SILENT = {"cast", "alias", "copy", "positive"}  # nothing that a formula shows
+SILENT = frozenset({"cast", "alias", "copy", "positive"})  # nothing that a formula shows
 
 
 @dataclass(frozen=True, slots=True)

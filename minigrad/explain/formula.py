@@ -8,6 +8,8 @@ from ..graph import Node
 from .expression import Expr, Symbol, expression
 from .writers import Text
 
+LONGEST = 2000
+
 
 def formula(root: Node, names: dict[Node, str]) -> str:
     """Write out how `root` comes from the named nodes.
@@ -23,4 +25,4 @@ def formula(root: Node, names: dict[Node, str]) -> str:
     str
     """
     symbols: dict[Node, Expr] = {node: Symbol(name, np.shape(node.value)) for node, name in names.items()}
-    return Text().write(expression(root, symbols))
+    return Text(LONGEST).write(expression(root, symbols))

@@ -10,7 +10,7 @@ import keyword
 import math
 import operator
 import textwrap
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,8 +20,7 @@ from ..op import Op
 
 MODULES: tuple[tuple[str, ModuleType], ...] = (
     ("np", np), ("np.linalg", np.linalg), ("np.lib.stride_tricks", np.lib.stride_tricks),
-    ("math", math), ("operator", operator),
-    ("itertools", itertools))  # fmt: skip
+    ("math", math), ("operator", operator), ("itertools", itertools))  # fmt: skip
 
 
 def numpy_name(thing: Any) -> str:
@@ -152,10 +151,20 @@ def _syntax(function: FunctionType) -> ast.FunctionDef | None:
         tree = ast.parse("".join(lines))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda) and node.lineno == function.__code__.co_firstlineno and _same(node, function.__code__):
-            return _parsed(f"def f({ast.unparse(node.args)}): return {ast.unparse(node.body)}")
-    return None
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and _holds(node.body, function)]
+    if not around:
+        return None
+    node = min(around, key=lambda node: len(ast.unparse(node)))  # the others hold a lambda that holds it
+    return _parsed(f"def f({ast.unparse(node.args)}): return {ast.unparse(node.body)}")
+
+
+def _holds(body: ast.expr, function: FunctionType) -> bool:
+    """Whether the code of a function comes from this piece of its file."""
+    places = [((a, c), (b, d)) for a, b, c, d in function.__code__.co_positions()
+              if a is not None and b is not None and c is not None and d]  # fmt: skip
+    first = body.lineno, body.col_offset
+    last = body.end_lineno or 0, body.end_col_offset or 0
+    return bool(places) and all(first <= a and b <= last for a, b in places)
 
 
 def _parsed(text: str) -> ast.FunctionDef | None:
@@ -171,14 +180,6 @@ def _set_defaults(args: ast.arguments, function: FunctionType) -> None:
             if old is not None:
                 text = _constant(given.pop(0))
                 holder[k] = old if text is None else ast.parse(text, mode="eval").body
-
-
-def _same(node: ast.Lambda, code: CodeType) -> bool:
-    def parts(code: CodeType) -> Any:
-        return code.co_names, code.co_varnames, code.co_freevars, [c for c in code.co_consts if not isinstance(c, CodeType)]
-
-    made = compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval").co_consts
-    return any(isinstance(c, CodeType) and parts(c)[:2] == parts(code)[:2] and parts(c)[3] == parts(code)[3] for c in made)
 
 
 class _Plain(ast.NodeTransformer):

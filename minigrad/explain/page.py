@@ -17,6 +17,7 @@ from .account import Account, accounts
 from .drawing import STYLE, brief, number, share, svg_views
 from .expression import Expr, Symbol, renamed
 from .sketch import Box, Sketch
+from .trace import UNNAMED
 from .writers import MathML
 
 MOST_NUMBERS = 64
@@ -133,7 +134,7 @@ def _symbol(box: Box, before: str) -> Symbol:
 
 
 def _write(expr: Expr) -> str:
-    return MathML().write(renamed(expr, lambda name: "const" if name.startswith("%") else name))
+    return MathML().write(renamed(expr, lambda name: "const" if name.startswith(UNNAMED) else name))
 
 
 def _math(inner: str) -> str:

@@ -82,7 +82,7 @@ def _runs(members: list[tuple[int, int]]) -> Iterable[list[tuple[int, int]]]:
     """Cut where the time steps are not neighbours."""
     run = [members[0]]
     for before, member in pairwise(members):
-        if abs(member[0] - before[0]) != 1 or len(run) > 1 and member[0] - before[0] != run[1][0] - run[0][0]:
+        if abs(member[0] - before[0]) != 1:
             yield run
             run = []
         run.append(member)

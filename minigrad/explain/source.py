@@ -10,29 +10,40 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ArgumentError, lesson
 from ..op import NUMPY, Op
 from .expression import Expr, Number, Stage, Symbol, within
 from .helpers import Helpers, numpy_name
+from .trace import SEED
 from .writers import ATOM, Text, Written
 
 if TYPE_CHECKING:
-    from .derivation import Equation
+    from .equations import Equation
 
 
 class NumPy(Text):
     """Python expressions."""
 
     exact = True
-    longest = 1 << 20
     signs = {" + ": " + ", " − ": " - ", "−": "-", " ⊙ ": " * ", " / ": " / ", " @ ": " @ ", " < ": " < ", " ≤ ": " <= ",
              " > ": " > ", " ≥ ": " >= ", " = ": " == ", " ≠ ": " != ", "^": "**", "²": "**2", "ᵀ": ".mT", "|": "", "[": "["}  # fmt: skip
 
     def __init__(self, identifiers: dict[str, str], helpers: Helpers) -> None:
+        super().__init__()
         self.identifiers, self.helpers = identifiers, helpers
+        self._numbers = count(1)
+
+    def fresh(self) -> str:
+        """A name for what is needed twice."""
+        taken = set(self.identifiers.values())
+        name = next(f"v{k}" for k in self._numbers if f"v{k}" not in taken)
+        self.identifiers[name] = name
+        return name
 
     def knows(self, sign: str) -> bool:
         return sign in self.signs or sign == "]"
@@ -102,8 +113,9 @@ def _agrees(function: Any, stage: Stage, given: dict[str, Any], words: list[str]
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=part.shape) for part in stage.parts]
     try:
-        theirs = function(arrays, **given) if stage.op.variadic and not words else function(*words, *arrays, **given)
-        ours = stage.op.forward(*arrays, **stage.params)
+        with np.errstate(all="ignore"):
+            theirs = function(arrays, **given) if stage.op.variadic and not words else function(*words, *arrays, **given)
+            ours = stage.op.forward(*arrays, **stage.params)
         return type(ours) is not tuple and np.shape(theirs) == np.shape(ours) and np.allclose(theirs, ours, 1e-12, 1e-12)
     except Exception:  # it is no spelling of this call
         return False
@@ -127,6 +139,8 @@ def literal(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         inner = ", ".join(map(literal, value)) + "," * (isinstance(value, tuple) and len(value) == 1)
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
+    if not isinstance(value, (int, float, complex, str, slice, type(None), type(...))):
+        raise ArgumentError(lesson(".numpy()", f"a stage has the parameter {value!r}", "numbers, words, slices"))
     return repr(value)
 
 
@@ -138,15 +152,15 @@ def program(forward: Sequence[Equation], reverse: Sequence[Equation], arrays: It
     needed = _needed(reverse, forward)
     values = [e for e in forward if e.name in needed]
     given = [name for name in arrays if name in needed]
-    used = _symbols(e.expr for e in reverse) - {e.name for e in reverse} - {"seed"}
+    used = _symbols(e.expr for e in reverse) - {e.name for e in reverse} - {SEED}
     kept = [name for name in [*given, *(e.name for e in values)] if name in used]
     identifiers = _identifiers([*given, *(e.name for e in values), *(e.name for e in reverse)])
-    identifiers["seed"] = "seed"
-    helpers = Helpers({"np", "given", "values", "forward", "backward", *identifiers.values()})
+    identifiers[SEED] = SEED
+    helpers = Helpers({*RESERVED, *identifiers.values()})
     writer = NumPy(identifiers, helpers)
     first = _body(values, writer)
     second = _body(reverse, writer)
-    seed = ", seed" if "seed" in _symbols(e.expr for e in reverse) else ""
+    seed = f", {SEED}" if SEED in _symbols(e.expr for e in reverse) else ""
     main = ["", "", "def forward(given):", '    """The values that `backward` needs, by name; `given` holds the arrays below."""']
     main += [f"    {identifiers[name]} = given[{name!r}]" for name in given] + first
     main += _returned((name, identifiers[name]) for name in kept)
@@ -166,30 +180,26 @@ def _body(equations: Sequence[Equation], writer: NumPy) -> list[str]:
             if part not in seen:
                 seen.add(part)
                 times.update(part.parts)
-    known: dict[Expr, Expr] = {}
+    known: dict[Expr, Symbol] = {}
     lines = []
 
     def assign(name: str, expr: Expr) -> None:
         lines.append(f"    {writer.identifiers[name]} = {writer.whole(expr)}")
 
     for e in equations:
-        written: dict[int, Expr] = {}
+        here: dict[int, Expr] = {}
         for part in within(e.expr):
-            here: Expr = part
-            if isinstance(part, Stage):
-                here = known.get(part, part)
-                if here is part:
-                    parts = tuple(written[id(p)] for p in part.parts)
-                    if any(a is not b for a, b in zip(parts, part.parts, strict=True)):
-                        here = Stage(part.op, parts, part.params, part.shape)
-                    if times[part] > 1 and part is not e.expr and not (part.size == 1 and part.op.notation):
-                        name = _fresh(writer.identifiers)
-                        assign(name, here)
-                        here = known[part] = Symbol(name, part.shape)
-            written[id(part)] = here
-        assign(e.name, written[id(e.expr)])
-        if isinstance(e.expr, Stage):
-            known.setdefault(e.expr, Symbol(e.name, e.expr.shape))
+            here[id(part)] = known.get(part, part)
+            if not isinstance(part, Stage) or part in known:
+                continue
+            parts = tuple(here[id(p)] for p in part.parts)
+            if any(a is not b for a, b in zip(parts, part.parts, strict=True)):
+                here[id(part)] = Stage(part.op, parts, part.params, part.shape)
+            if times[part] > 1 and part is not e.expr and not (part.size == 1 and part.op.notation):
+                known[part] = Symbol(writer.fresh(), part.shape)
+                assign(known[part].name, here[id(part)])
+                here[id(part)] = known[part]
+        assign(e.name, here[id(e.expr)])
     return lines
 
 
@@ -210,6 +220,9 @@ def _needed(reverse: Sequence[Equation], forward: Sequence[Equation]) -> set[str
     return needed
 
 
+RESERVED = {"np", "given", "values", "seed", "forward", "backward", "math", "operator", "itertools"}
+
+
 def _identifiers(names: Iterable[str]) -> dict[str, str]:
     """Python identifiers: ``Γ_f_2`` for ``Γ_f<2>``."""
     found: dict[str, str] = {}
@@ -222,12 +235,3 @@ def _identifiers(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-RESERVED = {"np", "given", "values", "seed", "forward", "backward", "math", "operator"}
-
-
-def _fresh(identifiers: dict[str, str]) -> str:
-    """A name for what is needed twice."""
-    taken = set(identifiers.values())
-    k = next(k for k in range(1, len(taken) + 2) if f"v{k}" not in taken)
-    identifiers[f"v{k}"] = f"v{k}"
-    return f"v{k}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from .algebra import build
 from .expression import SILENT, Expr, Number, Symbol, expression
 
 Array = np.ndarray[Any, Any]
+UNNAMED = "\0"
+"""Begins the names of what is still to be named."""
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Trace:
     cotangents : dict of Node -> Node
         Their sum, a node of the reverse graph.
     names : dict of Node -> str
-        Of every node that may be called something: the user's, or ``%7``, which is no
-        name yet.
+        Of every node that may be called something: the user's, or one that is
+        still to be settled.
     given : dict of str -> ndarray
         The constant arrays that stages and rules bring along, by name.
     users : dict of str -> Node
@@ -69,7 +73,7 @@ class Trace:
         with record_all():
             found = pull([y], [seed], wanted=wanted, record=True, observe=observe)
         self.cotangents = {node: _not_copied(g._node) for node, (g, _) in found.items()}
-        self.names = {node: node.name or f"%{k}" for k, node in enumerate(self.nodes)}
+        self.names = {node: node.name or f"{UNNAMED}{k}" for k, node in enumerate(self.nodes)}
         self.given: dict[str, Array] = {}
         self.users: dict[str, Node] = {}
         self._at = self.y
@@ -92,25 +96,25 @@ class Trace:
 
     def _constant(self, value: Any, fills: bool = False) -> Expr:
         array = np.asarray(value)
-        key = (array.shape, array.dtype.str, array.tobytes())
+        key = (array.shape, array.dtype.str, blake2b(array.tobytes()).digest())
         if key in self._constants:
             return self._constants[key]
         if array.ndim == 0 or fills and array.size and (array == array.flat[0]).all():
             return Number(array.flat[0].item(), array.shape)
-        symbol = Symbol(f"%{len(self.nodes) + len(self._constants)}", array.shape)
+        symbol = Symbol(f"{UNNAMED}{len(self.nodes) + len(self._constants)}", array.shape)
         self._constants[key] = symbol
         self.given[symbol.name] = array
         self.users[symbol.name] = self._at
         return symbol
 
-    def value(self, node: Node, values: Mapping[Node, Expr], silent: set[str] = SILENT) -> Expr:
+    def value(self, node: Node, values: Mapping[Node, Expr], silent: frozenset[str] = SILENT) -> Expr:
         """A forward stage in terms of its inputs."""
         self._at = node
         below = {p: values[p] for p in node.inputs if p is not None}
         return expression(node, below, build, self._constant, silent)
 
     def contribution(self, edge: Edge, values: Mapping[Node, Expr], adjoints: Mapping[Node, Expr],
-                     silent: set[str] = SILENT) -> Expr:  # fmt: skip
+                     silent: frozenset[str] = SILENT) -> Expr:  # fmt: skip
         """What flows along an edge, in terms of the consumer's adjoint and of forward values."""
         self._at = edge.consumer
         outputs = self._outputs.get(edge.consumer, [edge.consumer])

@@ -8,6 +8,7 @@ Brackets go where the signs need them, the same in every writing.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from string import Formatter
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ SIGNS = {**dict.fromkeys((" ∧ ", " ∨ ", " & ", " | "), LOGIC),
          " + ": SUM, " − ": SUM, " ⊙ ": PRODUCT, " / ": PRODUCT, "1 / ": PRODUCT, " @ ": PRODUCT, " ⊗ ": PRODUCT,
          "−": SIGN,
          "¬": SIGN, "^": POWER, "²": POWER, "ᵀ": POWER, "|": ATOM, "[": ATOM, "]": ATOM}  # fmt: skip
-LONGEST = 2000
+PLAIN = (bool, int, float, complex, str, tuple, list, type, np.generic, type(None))
 
 
 class Written(NamedTuple):
@@ -59,13 +60,21 @@ def parse(name: str) -> Name:
 
 
 class Text:
-    """Plain text, and what the writings have in common."""
+    """Plain text, and what the writings have in common.
+
+    Parameters
+    ----------
+    longest : int
+        What is longer, in characters, is left out: …
+    """
 
     exact = False
     """Whether ``a ⊙ (b ⊙ c)`` keeps its brackets."""
     braces = False
     """Whether an exponent needs no brackets."""
-    longest = LONGEST
+
+    def __init__(self, longest: int = sys.maxsize) -> None:
+        self.longest = longest
 
     # what a writing decides
     def symbol(self, name: str) -> str:
@@ -198,7 +207,7 @@ class Text:
     def _index(self, index: Any, arrays: list[Written]) -> list[str]:
         remaining = iter(arrays)
         keys = index if isinstance(index, tuple) else (index,)
-        return [next(remaining).text if key == "ARRAY" else self.word(self.key(key)) for key in keys]
+        return [next(remaining).text if key == "ARRAY" else self.word(self.key(key)) for key in keys] or [self.word("()")]
 
 
 class Latex(Text):
@@ -256,7 +265,6 @@ class MathML(Text):
     """Presentation MathML; `write` gives what goes inside ``<math>``."""
 
     braces = True
-    longest = 20 * LONGEST
 
     def symbol(self, name: str) -> str:
         adjoint, scope, base, below, above = parse(name)
@@ -311,9 +319,9 @@ class MathML(Text):
 
 
 def told(op: Op, key: str, value: Any) -> bool:
-    """Whether a parameter says something: it is not the default, and no array's shape."""
+    """Whether a parameter says something: it is not the default, no array's shape, and plain data."""
     parameter = op.signature.parameters.get(key)
-    return key not in ("shape", "dtype") and (parameter is None or parameter.default is not value)
+    return key not in ("shape", "dtype") and isinstance(value, PLAIN) and (parameter is None or parameter.default is not value)
 
 
 def _kind(sign: str) -> str:
