@@ -479,7 +479,7 @@ def test_the_ledger_of_c2_shows_two_branches_with_the_right_numbers(opened, erro
     section = opened.find_element("id", f"about-{key}")
     assert section.is_displayed()
     rows = js(opened, "[...arguments[0].querySelectorAll('.ledger > tbody > tr:not(.numbers)')].map(r => "
-                      "[r.children[0].textContent, r.querySelector('math').textContent, parseInt(r.children[2].textContent), "
+                      "[r.children[0].textContent, r.nextSibling.querySelector('math').textContent, parseInt(r.children[2].textContent), "
                       "[...r.nextSibling.querySelectorAll('td td')].map(d => [d.textContent, +d.title])])", section)  # fmt: skip
     book = mg.ledger(error, "c<2>")
     assert [row[0] for row in rows] == ["c<3>", "tanh_c<2>"] == [e.via for e in book]

@@ -162,14 +162,14 @@ def _adjoint(box: Box, account: Account) -> Iterator[str]:
 def _ledger(box: Box, account: Account) -> Iterator[str]:
     assert box.ledger is not None
     yield ('<table class="ledger"><caption>Ledger: contributions in the order in which they are added</caption>'
-           '<thead><tr><th scope="col" class="via">via</th><th scope="col">contribution</th>'
+           '<thead><tr><th scope="col" class="via">via</th><th scope="col">by</th>'
            '<th scope="col" class="share">share</th></tr></thead><tbody>')  # fmt: skip
     for entry, expr in zip(box.ledger, account.contributions, strict=True):
         part = 0.0 if np.isnan(entry.share) else entry.share
         against = " against" if part < 0 else ""
-        yield (f'<tr><th scope="row">{escape(entry.via)}</th><td>{_math(_write(expr))}</td>'
+        yield (f'<tr><th scope="row">{escape(entry.via)}</th><td>{escape(entry.stage)}</td>'
                f'<td class="share">{share([entry])}<span class="bar{against}" style="width:{min(60, 60 * abs(part)):.0f}px"></span></td></tr>'
-               f'<tr class="numbers"><td colspan="3">{_array(entry.array)}</td></tr>')  # fmt: skip
+               f'<tr class="numbers"><td colspan="3">{_math(_write(expr))}{_array(entry.array)}</td></tr>')  # fmt: skip
     yield "</tbody></table>"
 
 
