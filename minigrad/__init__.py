@@ -18,6 +18,7 @@ from .explain import (  # the function; imports find the package
     blame,
     blame_function,
     explain,
+    flow,
     ledger,
     name_locals,
 )

@@ -43,6 +43,7 @@ from .define import define as define
 from .mode import enable_grad as enable_grad
 from . import errors as errors
 from .explain.derivation import explain as explain
+from .explain.flow import flow as flow
 from .functional import grad as grad
 from .functional import hessian as hessian
 from .functional import hvp as hvp

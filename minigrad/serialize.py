@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any] | None = 
     seal = hashlib.sha256(data).hexdigest().encode()
     data = data.replace(UNSEALED.encode(), seal, 1)  # "whole" stands before all that is variable
     try:
-        _write_atomically(Path(path), data)
+        write_atomically(Path(path), data)
     except OSError as error:
         raise StorageError(error.errno, lesson("save", f"{path}: {error.strerror}",
                                                "nothing was changed there")) from None  # fmt: skip
@@ -150,7 +150,7 @@ def _unpack(node: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     return arrays[value] if kind == "array" else value
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

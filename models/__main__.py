@@ -234,6 +234,22 @@ def _compare(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- explain -------------------------------------------------------------------------------
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    from .explaining import add_arguments
+
+    add_arguments(parser)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    """Show where every gradient of a small LSTM comes from: formulas, drawings, a page."""
+    from .explaining import run
+
+    return run(args)
+
+
 # --- blame ---------------------------------------------------------------------------------
 
 
@@ -262,6 +278,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "compare": Command(_compare_arguments, _compare),
+    "explain": Command(_explain_arguments, _explain),
     "blame": Command(_blame_arguments, _blame),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from .blame import Culprit, Judged, Status, Verdict, blame
 from .derivation import Derivation, explain
 from .equations import Equation
+from .flow import Flow, flow
 from .ledger import Entry, Ledger, ledger
 from .matching import Matched, blame_function
 from .slips import Kind, step_of
 from .watch import name_locals
 
-__all__ = ["Culprit", "Derivation", "Entry", "Equation", "Judged", "Kind", "Ledger", "Matched", "Status", "Verdict",
-           "blame", "blame_function", "explain", "ledger", "name_locals", "step_of"]  # fmt: skip
+__all__ = ["Culprit", "Derivation", "Entry", "Equation", "Flow", "Judged", "Kind", "Ledger", "Matched", "Status", "Verdict",
+           "blame", "blame_function", "explain", "flow", "ledger", "name_locals", "step_of"]  # fmt: skip

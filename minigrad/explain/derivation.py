@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, lesson
 from ..graph import Node
-from ..tensor import Tensor
+from ..tensor import Tensor, handle_of
+from . import drawing
 from .equations import CODE, EACH, INLINE, Equation, Equations, settled
 from .expression import Symbol, within
 from .ledger import node_of
+from .page import write_page
 from .rolling import Line, rolled
+from .sketch import Sketch, sketch
 from .source import program
 from .trace import UNNAMED, Array, Trace
 from .writers import Latex, MathML, Text
@@ -100,6 +104,7 @@ class Derivation:
         for equations in manners:
             equations.rename(name)
             self.given |= equations.given
+        self._trace = trace
         self._each, self._code = manners[1:]
         shown = manners[0] if inline else self._each
         self.forward, self.reverse = shown.forward, shown.reverse
@@ -143,6 +148,28 @@ class Derivation:
         rows = [rf"{writer.symbol(line.name)} &= {writer.write(line.expr)} && {line.latex_note()}"
                 for line in self.lines(unroll)]  # fmt: skip
         return "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n"
+
+    def svg(self, unfolded: Collection[int] | None = None) -> str:
+        """The whole graph drawn, with values, adjoints and what meets at each fork.
+
+        Parameters
+        ----------
+        unfolded : collection of int, optional
+            Time steps to draw whole; all of a few, the ends of many.
+        """
+        return drawing.svg(self._sketch(), unfolded)
+
+    def dot(self) -> str:
+        """The whole graph in the language of Graphviz."""
+        return drawing.dot(self._sketch())
+
+    def html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page, one file, that goes through the graph forward and in reverse."""
+        write_page(self._sketch(), path)
+
+    def _sketch(self) -> Sketch:
+        y = self._trace.y
+        return sketch(handle_of(y), self._trace.cotangents[y].value if self._trace.seeded else None)
 
     def table(self) -> str:
         """The forward trace and the reverse trace side by side: formulas, shapes, numbers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
@@ -34,12 +34,15 @@ class Entry:
     share : float
         Its part of the whole along the gradient: the shares add up to 1, a contribution that
         works against the others has a negative one.  NaN for a gradient of zero.
+    consumer : Node
+        That stage in the recorded graph.
     """
 
     via: str
     stage: str
     array: Array
     share: float
+    consumer: Node = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,22 +108,36 @@ def ledger(y: Tensor, wrt: Tensor | str, seed: Any = None) -> Ledger:
     partial derivatives, one for each step: here they are, each by itself.
     """
     target = node_of(y, wrt)
-    found: list[tuple[Node, Array]] = []
+    return ledgers(y, {target}, seed)[target]
+
+
+def ledgers(y: Tensor, targets: set[Node], seed: Any = None) -> dict[Node, Ledger]:
+    """The ledgers of several nodes, from one pass."""
+    found: dict[Node, list[tuple[Node, Array]]] = {target: [] for target in targets}
 
     def observe(consumer: Node, i: int, parent: Node, c: Any) -> None:
-        if parent is target:
-            found.append((consumer, np.array(getattr(c, "data", c) if isinstance(c, Tensor) else c)))
+        if parent in found:
+            found[parent].append((consumer, np.array(_plain(c))))
 
-    g = pull([y], [seed], wanted={target}, observe=observe).get(target)
-    whole = np.zeros(target.value.shape, target.value.dtype) if g is None else _plain(g[0])
-    if found:
-        whole = np.asarray(reduce(add, [c for _, c in found]))
+    arrived = pull([y], [seed], wanted=targets, observe=observe)
+    uses = consumers(y._node)
+    return {target: _book(target, parts, arrived.get(target), uses) for target, parts in found.items()}
+
+
+def _book(target: Node, parts: list[tuple[Node, Array]], arrived: Any, uses: Uses) -> Ledger:
+    if parts:
+        whole = np.asarray(reduce(add, [c for _, c in parts]))
+    elif arrived is None:
+        whole = np.zeros(target.value.shape, target.value.dtype)
+    else:
+        whole = _plain(arrived[0])
     size = float(np.vdot(whole, whole))
-    labels = branch_names(consumers(y._node), [consumer for consumer, _ in found])
+    labels = branch_names(uses, [consumer for consumer, _ in parts])
     entries = tuple(
-        Entry(label, consumer.op.name if consumer.op else "", c, float(np.vdot(c, whole)) / size if size else np.nan)
-        for label, (consumer, c) in zip(labels, found, strict=True)
-    )
+        Entry(label, consumer.op.name if consumer.op else "", c,
+              float(np.vdot(c, whole)) / size if size else np.nan, consumer)
+        for label, (consumer, c) in zip(labels, parts, strict=True)
+    )  # fmt: skip
     return Ledger(target.label if target.name is None else target.name, entries, whole)
 
 
