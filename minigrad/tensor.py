@@ -283,8 +283,8 @@ class Tensor(Methods):
         ShapeError, DtypeError
             The seed does not fit.
         """
-        found = pull([self], [seed], record=create_graph,
-                     free=not (create_graph if retain_graph is None else retain_graph))  # fmt: skip
+        keep = (create_graph if retain_graph is None else retain_graph) or get_mode().tape is not None
+        found = pull([self], [seed], record=create_graph, free=not keep)
         arrived: dict[Tensor, Tensor] = {}  # all or nothing: an exception leaves no trace
         for node, (g, owned) in found.items():
             handle = node.handle() if node.handle is not None else None

@@ -1,0 +1,137 @@
+"""A recorded function as a list of steps: the one intermediate form, for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..op import Op
+from ..tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the program, known by its number.
+
+    Attributes
+    ----------
+    number : int
+    like : ndarray, numpy scalar or tuple of them
+        What it was when it was recorded: shape, dtype and layout.
+    name : str or None
+    """
+
+    number: int
+    like: Any = field(compare=False, repr=False)
+    name: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"%{self.number}"
+
+
+Operand = Value | Any
+"""A `Value`, or a plain constant."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """``output = op(*inputs, **params)``."""
+
+    op: Op
+    inputs: tuple[Operand, ...]
+    params: dict[str, Any]
+    output: Value
+
+    @property
+    def reads(self) -> Iterator[Value]:
+        """The values among the inputs."""
+        return (x for x in self.inputs if isinstance(x, Value))
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers: then it runs once per replay, and in its order."""
+        return any(isinstance(v, np.random.Generator) for v in self.params.values())
+
+    def __str__(self) -> str:
+        shown = [_shown(x) for x in self.inputs] + [f"{k}={_shown(v)}" for k, v in self.params.items()]
+        name = f"  # {self.output.name}" if self.output.name else ""
+        return f"{self.output} = {self.op.name}({', '.join(shown)})  {kind(self.output.like)}{name}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value that no step makes is read from at each call.
+
+    Attributes
+    ----------
+    kind : str
+        "argument", "parameter" or "gradient" (of a parameter, before the call).
+    place : int or Tensor
+        Which leaf of the arguments; or the parameter.
+    """
+
+    kind: str
+    place: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a function does for arguments of one signature.
+
+    Attributes
+    ----------
+    sources : dict of Value -> Source
+        Read at each call.
+    constants : dict of Value -> array
+        Frozen: what the function read from elsewhere when it was recorded.
+    steps : tuple of Step
+    outputs : tuple of Value or constant
+        The leaves of what it returns.
+    effects : tuple of (Tensor, Value)
+        Parameters whose ``.grad`` it leaves, and what.
+    """
+
+    sources: dict[Value, Source]
+    constants: dict[Value, Any]
+    steps: tuple[Step, ...]
+    outputs: tuple[Operand, ...]
+    effects: tuple[tuple[Tensor, Value], ...] = ()
+
+    def with_steps(self, steps: Sequence[Step]) -> Program:
+        return replace(self, steps=tuple(steps))
+
+    @property
+    def results(self) -> list[Value]:
+        """Every value that leaves the program."""
+        return [v for v in (*self.outputs, *(g for _, g in self.effects)) if isinstance(v, Value)]
+
+    def __str__(self) -> str:
+        lines = []
+        for value, source in self.sources.items():
+            place = source.place.name or "unnamed" if isinstance(source.place, Tensor) else source.place
+            lines.append(f"{value} <- {source.kind} {place}  {kind(value.like)}")
+        for value, array in self.constants.items():
+            lines.append(f"{value} <- constant {_shown(array)}  {kind(value.like)}")
+        lines += map(str, self.steps)
+        lines += [f"{p.name or 'parameter'}.grad <- {g}" for p, g in self.effects]
+        return "\n".join([*lines, f"return {', '.join(map(_shown, self.outputs))}"])
+
+
+def kind(like: Any) -> str:
+    """``float32[4, 2]``."""
+    if isinstance(like, tuple):
+        return f"({', '.join(map(kind, like))})"
+    return f"{like.dtype}{list(np.shape(like))}" if hasattr(like, "dtype") else type(like).__name__
+
+
+def _shown(x: Any) -> str:
+    if isinstance(x, np.ndarray) and x.size > 4:
+        return f"<{kind(x)}>"
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np.array2string(np.asarray(x), separator=", ").replace("\n", "")
+    if isinstance(x, np.random.Generator):
+        return "<generator>"
+    return str(x) if isinstance(x, Value) else repr(x)
