@@ -1,9 +1,6 @@
 """A Program as straight-line NumPy: one call a step, in buffers that are made once.
 
-A value whose last reader has run gives its memory to a later one of the same kind.  Which values
-share memory (a slice, a transpose) is read from the arrays that were recorded, and a buffer has
-the strides of the array that it stands for, so that every step meets the layout it met then and
-gives the same bits.
+A slice or a transpose of a buffer is made once too, and costs a replay nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .program import Program, Step, Value
+from .memory import Groups, Pool, is_joining, parts_of, writes
+from .program import Program, Source, Step, Value
 
 Run = Callable[..., tuple[Any, ...]]
-Kind = tuple[Any, ...]
+MANY_VIEWS = 8
+"""An argument of which so many slices are taken is copied into a buffer first."""
 
 
 class Replay:
@@ -37,107 +36,137 @@ class Replay:
 
     def __init__(self, program: Program, poison: bool = False) -> None:
         self.program, self.poison = program, poison
-        self.buffers: list[Any] = []
-        self.space: dict[str, Any] = {"full": np.ndarray.fill, "nan": np.nan}
+        self.groups, self.pool = Groups(program), Pool()
+        self.space: dict[str, Any] = {"copyto": np.copyto, "copy": np.array, "full": np.ndarray.fill, "nan": np.nan}
         self.names: dict[Value, str] = {}
-        for k, (value, constant) in enumerate(program.constants.items()):
-            self.names[value] = self._bind(f"c{k}", constant)
+        self.fixed: dict[Value, Any] = dict(program.constants)  # arrays that are the same at every replay
+        self.held: dict[Value, Any] = {}  # the buffer of each group
+        for value, constant in program.constants.items():
+            self.names[value] = self._bind("c", constant)
         arguments = []
-        for k, value in enumerate(program.sources):
-            self.names[value] = f"a{k}"
-            arguments.append(f"a{k}")
-        body = list(self._body())
-        owner, mine = _owners(program), set(program.sources) | set(program.constants)
-        self.space["copy"] = np.array  # what leaves the program shares no memory with what came in
-        results = ", ".join(f"copy({self.names[v]})" if owner[v] in mine else self.names[v] for v in program.results)
+        for value in program.sources:
+            arguments.append(self.names.setdefault(value, f"a{len(arguments)}"))
+        body = [*self._arguments(), *self._body()]
+        outside = {*program.sources, *program.constants}  # what leaves shares no memory with what came in
+        root = self.groups.root
+        results = ", ".join(f"copy({self.names[v]})" if root[v] in outside else self.names[v] for v in program.results)
         self.source = "\n    ".join([f"def run({', '.join(arguments)}):", *body, f"return ({results}{',' * bool(results)})"])
         exec(compile(self.source, "<captured program>", "exec"), self.space)
         self.run: Run = self.space["run"]
 
-    def _bind(self, name: str, value: Any) -> str:
+    @property
+    def buffers(self) -> list[Any]:
+        return self.pool.buffers
+
+    def _bind(self, letter: str, value: Any) -> str:
+        name = f"{letter}{len(self.space)}"
         self.space[name] = value
         return name
 
+    def _arguments(self) -> Iterator[str]:
+        """Copies of the arguments that are cut into many pieces."""
+        results = {self.groups.root[v] for v in self.program.results}
+        for value, source in self.program.sources.items():
+            views = len(self.groups.members[value]) - 1
+            if source.kind == "argument" and views >= MANY_VIEWS and value not in results:
+                name = self.names[value]
+                self._fix(value, np.empty_like(value.like))
+                yield f"copyto({self.names[value]}, {name})"
+
+    def _fix(self, value: Value, array: Any) -> None:
+        self.fixed[value] = array
+        self.names[value] = self._bind("b", array)
+
     def _body(self) -> Iterator[str]:
-        steps = self.program.steps
-        owner = _owners(self.program)
-        last = {owner[v]: k for k, step in enumerate(steps) for v in (*step.reads, step.output)}
-        kept = {owner[v] for v in self.program.results}
-        kept |= {owner[v] for v in (*self.program.sources, *self.program.constants)}
-        dying: dict[int, list[Value]] = {}
-        for value, k in last.items():
-            if value not in kept:
-                dying.setdefault(k, []).append(value)
-        free: dict[Kind, list[str]] = {}
-        held: dict[Value, tuple[Kind, str]] = {}
-
-        def give_back(values: list[Value]) -> Iterator[str]:
-            for value in values:
-                if value in held:
-                    kind, buffer = held.pop(value)
-                    free.setdefault(kind, []).append(buffer)
-                    if self.poison:
-                        yield f"full({buffer}, {'nan' if kind[1].kind in 'fc' else 1})"
-                elif value in self.names:
-                    yield f"{self.names[value]} = None"
-
-        for k, step in enumerate(steps):
-            mine = [v for v in dying.get(k, ()) if v is not owner[step.output]]
-            into = _into(step) and owner[step.output] is step.output and step.output not in kept
-            early: list[Value] = []
-            if into and step.op.elementwise and not self.poison:  # it may write over what it reads, element by element
-                early = [v for v in mine if v in held]
-                yield from give_back(early)
-            call = self._call(step)
-            if into:
-                kind = _kind(step.output.like)
-                pool = free.setdefault(kind, [])
-                buffer = pool.pop() if pool else self._buffer(step.output.like)
-                held[step.output] = kind, buffer
-                self.names[step.output] = buffer
-                yield f"{call}, out={buffer})"
+        root = self.groups.root
+        for k, step in enumerate(self.program.steps):
+            dying = [v for v in self.groups.dying.get(k, ()) if v is not root[step.output]]
+            view = self._view(step)
+            if view is not None:
+                self._fix(step.output, view)
+            elif is_joining(step) and root[step.output] not in self.groups.kept:
+                yield from self._joined(step)
+            elif writes(step) and root[step.output] not in self.groups.kept and (
+                    root[step.output] is step.output or step.output in self.groups.placed):  # fmt: skip
+                early = []
+                if step.op.elementwise and not self.poison:  # it may write over what it reads, element by element
+                    early = [v for v in dying if v in self.held]
+                    for v in early:
+                        self.pool.give_back(self.held.pop(v))
+                self._fix(step.output, self._room(step.output))
+                yield f"{self._call(step)}, out={self.names[step.output]})"
             else:
                 self.names[step.output] = f"v{step.output.number}"
-                yield f"v{step.output.number} = {call})"
-            yield from give_back([v for v in dying.get(k, ()) if v not in early])
+                yield f"v{step.output.number} = {self._call(step)})"
+            yield from self._give_back(self.groups.dying.get(k, ()))
 
-    def _buffer(self, like: Any) -> str:
-        self.buffers.append(np.empty_like(like))
-        return self._bind(f"b{len(self.buffers) - 1}", self.buffers[-1])
+    def _view(self, step: Step) -> Any:
+        """The output, if it is a view of a fixed array."""
+        if step.op.name == "pick" and step.inputs[0] in self.fixed:
+            return self.fixed[step.inputs[0]][step.params["i"]]
+        like = step.output.like
+        if not all(x in self.fixed for x in step.reads) or not any(True for _ in step.reads):
+            return None
+        root = self.groups.root
+        if root[step.output] is step.output or step.output in self.groups.placed or is_joining(step):
+            return None
+        inputs = [self.fixed[x] if isinstance(x, Value) else x for x in step.inputs]
+        made = step.op.forward(*inputs, **step.params)
+        for part, as_recorded in zip(*(p if isinstance(p, tuple) else (p,) for p in (made, like)), strict=True):
+            sharing = any(np.may_share_memory(part, x) for x in inputs if isinstance(x, np.ndarray))
+            if type(part) is not np.ndarray or part.strides != as_recorded.strides or not sharing:
+                return None
+        return made
+
+    def _room(self, value: Value) -> Any:
+        """Where a step writes: a buffer, or its part of the array that it will be joined into."""
+        joined, i = self.groups.placed.get(value, (value, 0))
+        root = self.groups.root[value]
+        if joined is value:
+            self.held[root] = self.pool.take(value.like)
+            return self.held[root]
+        step = self._step_of(joined)
+        if root not in self.held:
+            self.held[root] = self.pool.take(root.like)
+        whole = self.held[root] if joined is root else self._room(joined)
+        return list(parts_of(step, whole))[i]
+
+    def _step_of(self, value: Value) -> Step:
+        return next(step for step in self.program.steps if step.output is value)
+
+    def _joined(self, step: Step) -> Iterator[str]:
+        """The parts that no producer has written are copied."""
+        root = self.groups.root[step.output]
+        if step.output in self.groups.placed:
+            whole = self._room(step.output)
+        else:
+            if root not in self.held:
+                self.held[root] = self.pool.take(step.output.like)
+            whole = self.held[root]
+        self._fix(step.output, whole)
+        for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, whole), strict=True)):
+            if not (isinstance(x, Value) and self.groups.placed.get(x) == (step.output, i)):
+                given = self.names[x] if isinstance(x, Value) else self._bind("k", x)
+                yield f"copyto({self._bind('b', part)}, {given})"
+
+    def _give_back(self, groups: Any) -> Iterator[str]:
+        for root in groups:
+            buffer = self.held.pop(root, None)
+            if buffer is not None:
+                self.pool.give_back(buffer)
+                if self.poison:
+                    spoiled = "nan" if buffer.dtype.kind in "fc" else 1
+                    yield f"full({self._bind('b', buffer)}, {spoiled})"
+            elif root not in self.fixed and root in self.names:
+                yield f"{self.names[root]} = None"
 
     def _call(self, step: Step) -> str:
         """``f3(b0, c1, axis=k2``, without the bracket that ends it."""
-        k = len(self.space)
-        words = [self.names[x] if isinstance(x, Value) else self._bind(f"k{k}_{i}", x) for i, x in enumerate(step.inputs)]
-        words += [f"{name}={self._bind(f'p{k}_{i}', v)}" for i, (name, v) in enumerate(step.params.items())]
-        return f"{self._bind(f'f{k}', step.op.forward)}({', '.join(words)}"
+        words = [self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs]
+        words += [f"{name}={self._bind('p', v)}" for name, v in step.params.items()]
+        return f"{self._bind('f', step.op.forward)}({', '.join(words)}"
 
 
-def _into(step: Step) -> bool:
-    """Whether a step can write into a buffer: a ufunc that gives an array."""
-    like = step.output.like
-    return isinstance(step.op.forward, np.ufunc) and type(like) is np.ndarray and not step.params
-
-
-def _kind(like: Any) -> Kind:
-    return like.shape, like.dtype, np.empty_like(like).strides
-
-
-def _owners(program: Program) -> dict[Value, Value]:
-    """For each value the one whose memory it may look at: itself, if it has its own."""
-    owner: dict[Value, Value] = {v: v for v in (*program.sources, *program.constants)}
-    for step in program.steps:
-        owner[step.output] = step.output
-        for x in step.reads:
-            if _share(step.output.like, x.like):
-                mine, theirs = owner[step.output], owner[x]
-                for v, o in owner.items():  # a stage of several inputs may look at two: they are one from then on
-                    if o is mine:
-                        owner[v] = theirs
-    return owner
-
-
-def _share(a: Any, b: Any) -> bool:
-    parts_a, parts_b = (p if isinstance(p, tuple) else (p,) for p in (a, b))
-    return any(isinstance(p, np.ndarray) and isinstance(q, np.ndarray) and np.may_share_memory(p, q)
-               for p in parts_a for q in parts_b)  # fmt: skip
+def reads(source: Source, arguments: list[Any]) -> Any:
+    """The array that a source stands for at a call."""
+    return arguments[source.place] if source.kind == "argument" else source.place._node.value
