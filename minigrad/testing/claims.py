@@ -299,7 +299,7 @@ def tangents(case: Case) -> Iterator[str]:
 def _tangent_of_forward(case: Case, got: list[Any], moves: list[Any]) -> Iterator[str]:
     op, along = case.op, dict(zip(case.places, moves, strict=True))
     point = op.forward, list(map(extended, case.inputs)), [along.get(i) for i in range(len(case.inputs))], case.params
-    moved = by_complex_step(*point) if op.analytic else by_differences(*point, op.branch)
+    moved = (by_complex_step if op.analytic else by_differences)(*point, op.branch)
     if not moved.kink:
         rtol = ROUNDING if op.analytic else max(1e-8, 20 * moved.error)
         for t, w in zip(got, moved.parts, strict=True):
@@ -342,7 +342,7 @@ def traits(case: Case) -> Iterator[str]:
         along = [t if i in places and moves_with(op, i, x) else None
                  for i, (t, x) in enumerate(zip(moves, case.inputs, strict=True))]  # fmt: skip
         wide = list(map(extended, case.inputs))
-        exact = by_complex_step(op.forward, wide, along, case.params)
+        exact = by_complex_step(op.forward, wide, along, case.params, op.branch)
         near = by_differences(op.forward, wide, along, case.params, op.branch)
         for a, b in zip(exact.parts, near.parts, strict=True):
             off = difference(np.asarray(a, np.float64), np.asarray(b, np.float64), max(1e-5, 20 * near.error))
