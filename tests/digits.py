@@ -146,7 +146,7 @@ def held(op, inputs, params, rng):
         want = [value(0, 0), (value(1, 0) - value(-1, 0)) / (2 * h),
                 sum(a * b * value(a, b) for a in (1, -1) for b in (1, -1)) / (4 * h * h)]  # fmt: skip
         return [float(abs(w - sum(mp.mpf(float(n)) for a, b in pairs for n in np.ravel(a * b))))
-                / (1e-3 + sum(float(np.sum(np.abs(a * b))) for a, b in pairs)) for w, pairs in zip(want, got, strict=True)]  # fmt: skip
+                / (0.1 + sum(float(np.sum(np.abs(a * b))) for a, b in pairs)) for w, pairs in zip(want, got, strict=True)]  # fmt: skip
 
 
 def _pulled(first, us, leaves):

@@ -7,14 +7,12 @@ import checks
 import digits
 import numpy as np
 import pytest
-from checks import DIFFERENTIABLE, cotangents, is_elementwise_binary, recorded, samples_of
+from checks import DIFFERENTIABLE, cotangents, is_elementwise_binary, recorded
 
 import minigrad as mg
 from minigrad.op import NUMPY, OPS, draw_samples
 from minigrad.tensor import apply
 from minigrad.testing import check_op
-from minigrad.testing.case import Case
-from minigrad.testing.claims import CLAIMS, derivatives
 from minigrad.testing.stage import ORACLES
 
 binary = pytest.mark.parametrize(
@@ -41,14 +39,6 @@ def test_every_claim(op):
         assert set(report.oracle.split(", ")) <= set(ORACLES[:-1]) or op.name in digits.EXACT, (
             f"{op.name} is held against {report.oracle}: give analytic=True or samples away from its kinks "
             "or, where forward is a library's, a function of mpmath's numbers in tests/digits.py")
-
-
-def test_cofactor_keeps_the_claims_that_ask_for_no_digits():
-    op = OPS["linalg.cofactor"]
-    for inputs, params in samples_of(op):
-        for claim in CLAIMS:
-            if claim.check is not derivatives:
-                assert list(claim.check(Case(op, inputs, params))) == []
 
 
 @binary
