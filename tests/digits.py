@@ -98,21 +98,29 @@ def cofactor(x, *h):
     return np.array([[(-1) ** (i + j) * det(minor(i, j)) for j in range(len(x))] for i in range(len(x))], dtype=object)
 
 
+def inverse(x):
+    return array(matrix(x) ** -1)
+
+
+def solve(a, b):
+    each = of_matrices(lambda a, b: inverse(a) @ b)
+    return each(a, b)[0] if b.ndim > 1 else each(a, b[:, None])[0][..., 0]
+
+
 def pinv(x, *, rtol=None):
     """Of full rank, by the normal equations."""
-    tall = x.shape[0] >= x.shape[1]
-    a = x if tall else x.T
-    y = array(matrix(a.T @ a) ** -1) @ a.T
-    return y if tall else y.T
+    return inverse(x.T @ x) @ x.T if x.shape[0] >= x.shape[1] else x.T @ inverse(x @ x.T)
 
 
 EXACT = {
     **{name: elementwise(name) for name in (
-        "erfinv", "ndtri", "gammaln", "digamma", "polygamma", "hazard", "hypot", "atan2", "logaddexp", "logaddexp2")},
+        "gelu", "erf", "erfc", "erfinv", "ndtr", "ndtri", "log_ndtr", "hazard", "gammaln", "digamma", "polygamma",
+        "hypot", "atan2", "logaddexp", "logaddexp2")},
     **{f"linalg.{name}": of_matrices(function) for name, function in {
         "eigh": eigh, "eigvalsh": lambda x: eigh(x)[0], "svd": svd, "svdvals": lambda x: svd(x)[1], "qr": qr,
         "cholesky": cholesky, "slogdet": lambda x: (mp.sign(det(x)), mp.log(abs(det(x)))), "det": det,
-        "cofactor": cofactor, "pinv": pinv}.items()},
+        "cofactor": cofactor, "pinv": pinv, "inv": inverse, "triangular": lambda r, b: inverse(r) @ b}.items()},
+    "linalg.solve": solve,
 }  # fmt: skip
 """Ops by functions of arrays of mpmath's numbers."""
 
@@ -121,14 +129,16 @@ def held(op, inputs, params, rng):
     """Value, first and second derivative in the engine and in two hundred digits: for each of the three
     how far they are apart, relative to the terms of the sum.
 
-    The first is <v, f′(x) u>, the second <v, f″(x) u t>, with random v, u and t of all inputs."""
+    The first is <v, f′(x) u>, the second <v, f″(x) u t>, where u and t lean on the gradients, so that nothing
+    cancels."""
     places = active(op, inputs)
     draw = lambda like: np.asarray(rng.uniform(0.25, 2, np.shape(like)) * rng.choice([-1.0, 1.0], np.shape(like)))  # noqa: E731
-    us, ts = ([draw(inputs[i]) for i in places] for _ in range(2))
     leaves, ys = recorded(op, inputs, params)
     vs = [draw(y.data) for y in ys]
     first = cotangents(leaves, ys, vs, record=True)
+    us = [np.copysign(draw(g.data), g.data) for g in first]
     second = _pulled(first, us, leaves)
+    ts = [np.copysign(draw(h), h) for h in second]
     got = [[(v, y.data) for v, y in zip(vs, ys, strict=True)], [(u, g.data) for u, g in zip(us, first, strict=True)],
            list(zip(ts, second, strict=True))]  # fmt: skip
 

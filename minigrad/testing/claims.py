@@ -414,15 +414,19 @@ def at_kinks(op: Op, seed: int = 0) -> Iterator[str]:
                 yield f"at {kink.where} the gradient of input {i} is {np.asarray(a)!s}, promised is {want!s}"
 
 
-CANDIDATES = (0.0, 1.0, -1.0)
-"""Where functions usually have their poles."""
+def edges_of(op: Op, params: dict[str, Any]) -> list[float]:
+    """Where it may have a pole: 0 and ±1, where its domains end, at its kinks, at its parameters."""
+    ends = [e for domain in op.domains for e in domain.edges]
+    kinks = [x for kink in op.kinks for value in kink.inputs for x in np.ravel(value).tolist()]
+    numbers = [s * v for v in params.values() if type(v) in (int, float) for s in (1, -1)]
+    return [e for e in dict.fromkeys(map(float, (0, 1, -1, *ends, *kinks, *numbers))) if np.isfinite(e)]
 
 
 @claim("at a pole a cotangent of 0 contributes 0, never NaN",
        "give singular=True to define(): then where(x > 0, f(x), 0) has no NaN gradient",
        of_the_op=True)  # fmt: skip
 def at_poles(op: Op, seed: int = 0) -> Iterator[str]:
-    """An input, or one element of it, at 0, 1 or −1; then all inputs together."""
+    """An input, or one element of it, at each edge; then all inputs together."""
     for case, where in near_edges(op, seed):
         found = _pulled(case, 0.0)
         for i, c in zip(case.places, found or (), strict=False):
@@ -441,7 +445,7 @@ def near_edges(op: Op, seed: int) -> Iterator[tuple[Case, str]]:
     for inputs, params in list(usable.values())[:8]:
         places = active(op, inputs)
         groups = [[i] for i in places] + ([places] if len(places) > 1 else [])
-        for edge, group, single in itertools.product(CANDIDATES, groups, (False, True)):
+        for edge, group, single in itertools.product(edges_of(op, params), groups, (False, True)):
             xs = [np.array(x) for x in inputs]
             for i in group:
                 xs[i].reshape(-1)[: 1 if single else None] = edge
