@@ -54,6 +54,40 @@ def test_a_kink_is_reported_and_not_judged():
     assert not near.kinks
 
 
+def test_differences_are_exact_where_a_function_is_straight_or_quadratic_and_only_there(rng, user_op):
+    def oracle(name, forward, slope, x, **traits):
+        report = check_grads(user_op(name, forward, lambda g, y, x: g * slope(x), **traits), x, order=1)
+        with pytest.raises(GradientError):
+            check_grads(user_op(name, forward, lambda g, y, x: g * slope(x) * (1 + 1e-9), **traits), x, order=1)
+        return report.oracle.removesuffix(" in extended precision")
+
+    x = np.where(rng.normal(size=(2, 3)) > 0, 1.0, -1.0) * rng.uniform(1e-3, 2, (2, 3))  # one a thousandth from the kink
+    x[0, 0] = 1e-3
+    for straight in ((lambda x, /: np.where(x > 0, 3 * x, x), lambda x: np.where(x > 0, 3.0, 1.0)),
+                     (lambda x, /: x * np.abs(x), lambda x: 2 * np.abs(x))):  # fmt: skip
+        assert oracle("straight", *straight, x, branch=np.sign) == "exact differences"
+    for bent in ((lambda x, /: x + 1e-9 * x**3, lambda x: 1 + 3e-9 * x**2), (lambda x, /: np.sin(x), np.cos)):
+        assert oracle("bent", *bent, x) == "differences"
+    doubled = user_op("straight", lambda x, /: np.where(x > 0, 3 * x, x),
+                      lambda g, y, x: np.where(x > 0, 3 * g, g) * (1 + 1e-13), branch=np.sign)  # fmt: skip
+    with pytest.raises(GradientError):
+        check_grads(doubled, rng.uniform(0.5, 2, 4), order=1)
+
+
+def test_the_complex_step_goes_through_functions_of_real_numbers_and_stops_at_kinks(rng):
+    def f(x, y):
+        return np.hypot(x, y) * np.std(y) + np.abs(x * y) * np.logaddexp(x, y) + np.cbrt(x) * np.arctan2(x, y) + mg.norm(x)
+
+    x, y = rng.normal(size=(2, 2, 3))
+    report = check_grads(f, x, y, order=1)
+    assert report.oracle == "linear, complex step, exact differences in extended precision"
+    assert report.smallest_detectable < 1e-13
+    assert check_grads(mg.elu, np.array([0.0, 1.0])).kinks == ("'elu'",)
+    assert check_grads(np.hypot, np.zeros(2), np.array([0.0, 1.0])).kinks == ("'hypot'",)
+    assert not check_grads(np.hypot, np.zeros(2), np.array([1e-3, 1.0])).kinks
+    assert check_grads(np.arctan2, np.array([0.0, 1e-3]), np.array([-2.0, 2.0])).ok  # on the cut
+
+
 def test_a_gradient_that_is_zero_by_mistake_is_found_however_small_it_should_be(rng, user_op):
     flat = user_op("forgotten", lambda x, /: x * 1e-9, lambda g, y, x: g * 0.0, analytic=True)
     with pytest.raises(GradientError):
