@@ -228,7 +228,10 @@ def _primitives() -> dict[str, Callable[..., Any]]:
             n = np.arange(a.shape[-1])
             a[..., n, n] = 1
         a = a.mT if transpose_a else a
-        return np.linalg.solve(a, b) if left_side else np.linalg.solve(a.mT, b.mT).mT
+        try:
+            return np.linalg.solve(a, b) if left_side else np.linalg.solve(a.mT, b.mT).mT
+        except np.linalg.LinAlgError:  # JAX divides by the 0
+            return np.full(b.shape, np.nan)
 
     def svd(x: Any, *, compute_uv: bool, full_matrices: bool, **params: Any) -> list[Any]:
         if not compute_uv:
