@@ -30,6 +30,8 @@ from minigrad.tensor import pull
 from minigrad.testing import check_grads
 from minigrad.testing.programs import Program, draw_program, usable
 
+from .jaxprs import evaluate
+
 Words = dict[str, Callable[..., Any]]
 """What a peer calls our ops: the op's name -> a function of its operands and metadata."""
 
@@ -118,17 +120,17 @@ class Jax:
     """The same in JAX: its derivatives, written out as its own primitives, computed by NumPy.
 
     Compiling takes seconds for each program, or a second if it is run op by op; tracing takes
-    milliseconds.  A primitive that is not in `_primitives` is left to JAX.
+    milliseconds.  See `benchmarks.jaxprs`.
     """
 
     name = "jax"
 
     def __init__(self) -> None:
         self.jax: Any = importlib.import_module("jax")
+        importlib.import_module("jax.extend.core")
         self.jax.config.update("jax_enable_x64", True)
         self.words = in_jax(self.jax)
         self.left: Counter[str] = Counter()
-        self.primitives = _primitives()
 
     def __call__(self, program: Program) -> Result:
         jax = self.jax
@@ -137,131 +139,13 @@ class Jax:
             return program.run(leaves, lambda op, operands, params: self.words[op.name](*operands, **params))
 
         leaves = program.leaves()
-
-        def both(*leaves: Any) -> Any:
-            of_all = jax.value_and_grad(f, tuple(range(len(leaves))))
-            (value, slopes), (_, product) = jax.jvp(of_all, leaves, tuple(directions(program)))
-            return value, slopes, product
-
-        traced = jax.make_jaxpr(both)(*leaves)
+        with jax.disable_jit():  # traced at once, not function by function
+            gradient = jax.make_jaxpr(jax.value_and_grad(f, tuple(range(len(leaves)))))(*leaves)
+            called = jax.extend.core.jaxpr_as_fun(gradient)
+            traced = jax.make_jaxpr(lambda *xs: jax.jvp(called, xs, tuple(directions(program))))(*leaves)
         with np.errstate(all="ignore"):
-            value, *slopes = self.evaluate(traced.jaxpr, traced.consts, leaves)
-        return Result(float(value), slopes[: len(leaves)], slopes[len(leaves) :])
-
-    def evaluate(self, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-        known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
-
-        def read(v: Any) -> Any:
-            return np.asarray(v.val if hasattr(v, "val") else known[v])
-
-        for step in jaxpr.eqns:
-            values, params = [read(v) for v in step.invars], step.params
-            inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-            name = step.primitive.name
-            if name in self.primitives:
-                found = self.primitives[name](*values, **params)
-            elif inner is not None and name in ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint"):
-                found = self.evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-            else:
-                self.left[name] += 1
-                found = step.primitive.bind(*values, **params)
-                found = [np.asarray(y) for y in found] if step.primitive.multiple_results else np.asarray(found)
-            known.update(zip(step.outvars, found if isinstance(found, list) else [found], strict=True))
-        return [read(v) for v in jaxpr.outvars]
-
-
-def _primitives() -> Words:
-    """JAX's primitives in NumPy."""
-
-    def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *xs, **params: function(*xs)
-
-    def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> Any:
-        (left, right), (batch_a, batch_b) = dimension_numbers
-        names = iter(range(100))
-        of_a: list[Any] = [None] * a.ndim
-        of_b: list[Any] = [None] * b.ndim
-        batch = []
-        for i, j in zip(batch_a, batch_b, strict=True):
-            of_a[i] = of_b[j] = next(names)
-            batch.append(of_a[i])
-        for i, j in zip(left, right, strict=True):
-            of_a[i] = of_b[j] = next(names)
-        free_a = [i for i in range(a.ndim) if of_a[i] is None]
-        free_b = [j for j in range(b.ndim) if of_b[j] is None]
-        for i in free_a:
-            of_a[i] = next(names)
-        for j in free_b:
-            of_b[j] = next(names)
-        return np.einsum(a, of_a, b, of_b, [*batch, *(of_a[i] for i in free_a), *(of_b[j] for j in free_b)])
-
-    def broadcast_in_dim(x: Any, *, shape: Any, broadcast_dimensions: Any, **params: Any) -> Any:
-        full = [1] * len(shape)
-        for k, axis in enumerate(broadcast_dimensions):
-            full[axis] = x.shape[k]
-        return np.broadcast_to(x.reshape(full), shape)
-
-    def select_n(which: Any, *cases: Any) -> Any:
-        return np.where(which, cases[1], cases[0]) if which.dtype == bool else np.choose(which, cases)
-
-    def sliced(x: Any, *, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
-        return x[tuple(map(slice, start_indices, limit_indices, strides or (None,) * x.ndim))]
-
-    def padded(x: Any, fill: Any, *, padding_config: Any) -> Any:
-        if any(low < 0 or high < 0 for low, high, _ in padding_config):
-            x = x[tuple(slice(max(0, -low), n + min(0, high)) if not between else slice(None)
-                        for n, (low, high, between) in zip(x.shape, padding_config, strict=True))]  # fmt: skip
-            padding_config = [(max(0, low), max(0, high), between) for low, high, between in padding_config]
-        shape = [low + high + n + max(0, n - 1) * between for n, (low, high, between) in zip(x.shape, padding_config, strict=True)]
-        out = np.full(shape, fill, x.dtype)
-        out[tuple(slice(low, low + n + max(0, n - 1) * between, between + 1)
-                  for n, (low, _, between) in zip(x.shape, padding_config, strict=True))] = x  # fmt: skip
-        return out
-
-    def split(x: Any, *, sizes: Any, axis: int) -> list[Any]:
-        return np.split(x, np.cumsum(sizes)[:-1], axis)
-
-    def running(function: Any) -> Callable[..., Any]:
-        def run(x: Any, *, axis: int, reverse: bool) -> Any:
-            return np.flip(function(np.flip(x, axis), axis), axis) if reverse else function(x, axis)
-
-        return run
-
-    def over(function: Any) -> Callable[..., Any]:
-        return lambda x, *, axes, **params: function(x, axis=tuple(axes))
-
-    return {
-        **{name: plain(getattr(np, name)) for name in (
-            "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh",
-            "cosh", "tanh", "asinh", "acosh", "atanh", "sqrt", "cbrt", "floor", "ceil", "sign", "abs", "square",
-            "nextafter", "copysign")},
-        **{name: plain(function) for name, function in {
-            "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
-            "add_any": np.add, "max": np.maximum, "min": np.minimum, "pow": np.power, "rem": np.fmod,
-            "rsqrt": lambda x: 1 / np.sqrt(x), "logistic": lambda x: 1 / (1 + np.exp(-x)), "is_finite": np.isfinite,
-            "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal,
-            "ne": np.not_equal, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-            "not": np.invert, "stop_gradient": lambda x: x, "copy": lambda x: x, "copy_p": lambda x: x,
-            "real": np.real, "imag": np.imag, "conj": np.conj, "clamp": lambda low, x, high: np.clip(x, low, high),
-        }.items()},
-        "integer_pow": lambda x, *, y: np.power(x, y) if y >= 0 else 1 / np.power(x, -y),
-        "select_n": select_n, "dot_general": dot_general, "broadcast_in_dim": broadcast_in_dim,
-        "reshape": lambda x, *, new_sizes, dimensions=None, **params: (
-            x if dimensions is None else x.transpose(dimensions)).reshape(new_sizes),
-        "squeeze": lambda x, *, dimensions: np.squeeze(x, tuple(dimensions)),
-        "expand_dims": lambda x, *, dimensions: np.expand_dims(x, tuple(dimensions)),
-        "transpose": lambda x, *, permutation: x.transpose(permutation),
-        "rev": lambda x, *, dimensions: np.flip(x, tuple(dimensions)),
-        "reduce_sum": over(np.sum), "reduce_max": over(np.max), "reduce_min": over(np.min),
-        "reduce_prod": over(np.prod), "reduce_and": over(np.all), "reduce_or": over(np.any),
-        "concatenate": lambda *xs, dimension: np.concatenate(xs, dimension),
-        "slice": sliced, "pad": padded, "split": split,
-        "iota": lambda *, dtype, shape, dimension, **params: np.broadcast_to(
-            np.arange(shape[dimension]).reshape([-1 if k == dimension else 1 for k in range(len(shape))]), shape).astype(dtype),
-        "convert_element_type": lambda x, *, new_dtype, **params: x.astype(new_dtype),
-        "cumsum": running(np.cumsum), "cumprod": running(np.cumprod),
-        "cummax": running(np.maximum.accumulate), "cummin": running(np.minimum.accumulate),
-    }  # fmt: skip
+            value, *slopes = evaluate(traced.jaxpr, traced.consts, leaves, self.left)
+        return Result(float(value), slopes[: len(leaves)], slopes[len(leaves) + 1 :])
 
 
 PEERS: dict[str, Callable[[], Any]] = {"torch": Torch, "jax": Jax}

@@ -25,10 +25,13 @@ class Domain:
     draw : callable
         ``draw(rng, shape)`` returns a float64 array of that shape, away from the
         domain's edge by enough for a difference quotient to stay inside.
+    edges : tuple of float
+        Where it ends, or is pierced: a derivative may have its poles there.
     """
 
     name: str
     draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
+    edges: tuple[float, ...] = ()
 
 
 def _nonzero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -36,9 +39,9 @@ def _nonzero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any
 
 
 REAL = Domain("ℝ", lambda rng, shape: rng.normal(size=shape))
-POSITIVE = Domain("(0, ∞)", lambda rng, shape: rng.uniform(0.3, 3.0, shape))
-NONZERO = Domain("ℝ∖{0}", _nonzero)
-INSIDE_ONE = Domain("(−1, 1)", lambda rng, shape: np.asarray(rng.uniform(-0.9, 0.9, shape)))
-ABOVE_ONE = Domain("(1, ∞)", lambda rng, shape: np.asarray(rng.uniform(1.2, 4.0, shape)))
-ABOVE_MINUS_ONE = Domain("(−1, ∞)", lambda rng, shape: np.asarray(rng.uniform(-0.8, 3.0, shape)))
-PROBABILITY = Domain("(0, 1)", lambda rng, shape: np.asarray(rng.uniform(0.05, 0.95, shape)))
+POSITIVE = Domain("(0, ∞)", lambda rng, shape: rng.uniform(0.3, 3.0, shape), (0.0,))
+NONZERO = Domain("ℝ∖{0}", _nonzero, (0.0,))
+INSIDE_ONE = Domain("(−1, 1)", lambda rng, shape: np.asarray(rng.uniform(-0.9, 0.9, shape)), (-1.0, 1.0))
+ABOVE_ONE = Domain("(1, ∞)", lambda rng, shape: np.asarray(rng.uniform(1.2, 4.0, shape)), (1.0,))
+ABOVE_MINUS_ONE = Domain("(−1, ∞)", lambda rng, shape: np.asarray(rng.uniform(-0.8, 3.0, shape)), (-1.0,))
+PROBABILITY = Domain("(0, 1)", lambda rng, shape: np.asarray(rng.uniform(0.05, 0.95, shape)), (0.0, 1.0))

@@ -78,7 +78,8 @@ class Op:
         "jointly": linear in all differentiable inputs taken together (add, concat, sum);
         "each": in each of them while the others stay (matmul, einsum); "": neither.
     analytic : bool
-        `forward` is complex differentiable, so that the complex step applies.
+        On either side of its kinks `forward` is a formula of complex differentiable functions, so
+        that the complex step applies (|x|, hypot and their kin count: the checker continues them).
     domains : tuple of Domain
         Where each input lives; the last one serves all further inputs.
     caption : str

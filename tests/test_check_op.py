@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.domain import POSITIVE
+from minigrad.domain import POSITIVE, Domain
 from minigrad.op import OPS, Kink
 from minigrad.testing import GradientError, check_op, mutate
 from minigrad.testing.claims import CLAIMS, OF_THE_OP
@@ -31,7 +31,7 @@ def test_a_users_op_in_one_line(user_op):
     assert report.ok
     assert report.op == "softsign_"
     assert len(report.claims) == len(CLAIMS) + len(OF_THE_OP) + 1
-    assert report.oracle == "differences"
+    assert report.oracle == "exact differences, differences"
     assert 0 < report.smallest_detectable < 1e-10
     assert "softsign_ keeps 15 claims at 3 points" in str(report)
     assert "seed 0" in str(report)
@@ -110,7 +110,7 @@ WRONG = {
     "quiet": (lambda x, /: x + 0 / (x * 0 + np.where(x > 9, 1, 0)) * 0 if np.size(x) == 0 else
               np.where(np.log(x * 0) < 0, 2 * x, 2 * x), lambda g, y, x: 2 * g, {}),
     "tangents": (double, lambda g, y, x: 2 * g, {"jvp": lambda ts, y, x: 3 * ts[0]}),
-    "traits": (np.abs, lambda g, y, x: g * np.sign(x), {"analytic": True}),
+    "traits": (lambda x, /: np.real(x) ** 2, lambda g, y, x: g * 2 * x, {"analytic": True}),
     "traits, linear": (np.square, lambda g, y, x: 2 * x * g, {"linear": "jointly"}),
     "traits, elementwise": (lambda x, /: x[..., ::-1] * 1.0 if x.ndim else x * 1.0,
                             lambda g, y, x: g[..., ::-1] if x.ndim else g, {"elementwise": True}),
@@ -118,6 +118,21 @@ WRONG = {
                  {"branch": lambda x: x > 0, "kinks": [Kink("x = 0", (0.0,), (0.0,))]}),
     "at_poles": (np.sqrt, lambda g, y, x: g / (2 * y), {"domain": POSITIVE, "analytic": True}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["domain", "kink", "parameter"])
+def test_a_pole_is_looked_for_where_the_record_has_numbers(user_op, where):
+    """√(x − 2), whose gradient is 0 · ∞ at 2 where nothing is asked of it."""
+    traits = {"domain": Domain("(2, ∞)", lambda rng, shape: rng.uniform(2.5, 4, shape), (2.0,) * (where == "domain"))}
+    if where == "kink":
+        traits["kinks"] = [Kink("x = 2", (2.0,), (np.inf,))]
+    if where == "parameter":
+        traits["samples"] = lambda rng: iter([((rng.uniform(2.5, 4, (2, 3)),), {"start": 2.0})])
+    root = lambda x, /, *, start=2.0: np.sqrt(x - start)  # noqa: E731
+    rule = lambda g, y, x, *, start=2.0: g / (2 * y)  # noqa: E731
+    with pytest.raises(GradientError, match="= 2: a cotangent of 0 contributes nan"):
+        check_op(user_op("from_two", root, rule, **traits))
+    assert check_op(user_op("from_two", root, rule, **traits, singular=True)).ok
 
 
 @pytest.mark.parametrize("name", WRONG)

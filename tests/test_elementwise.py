@@ -8,11 +8,13 @@ import sys
 from fractions import Fraction
 
 import checks
+import digits
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.op import NUMPY, OPS
+from minigrad.ops.activation import ALPHA, SCALE
 from minigrad.tensor import apply
 
 mp = pytest.importorskip("mpmath", reason="the oracle mpmath is not installed")
@@ -136,6 +138,7 @@ def _sigmoid(x):
 
 
 POINTS = (-3.0, -0.3, 0.0, 0.3, 3.0)
+BESIDE = (-3.0, -0.3, 0.3, 3.0)
 INSIDE = (-0.9, -0.3, 0.0, 0.3, 0.9)
 RIGHT = (0.1, 0.7, 1.0, 3.0, 40.0)
 ORACLES = {
@@ -151,6 +154,9 @@ ORACLES = {
     "softplus": (lambda x: mp.log1p(mp.exp(x)), (*POINTS, -88.0, -30.0, 30.0, 88.0)),
     "logsigmoid": (lambda x: -mp.log1p(mp.exp(-x)), (*POINTS, -88.0, -30.0, 30.0, 88.0)),
     "silu": (lambda x: x * _sigmoid(x), (*POINTS, -30.0)),
+    "elu": (lambda x: x if x > 0 else mp.expm1(x), BESIDE), "celu": (lambda x: x if x > 0 else mp.expm1(x), BESIDE),
+    "selu": (lambda x: SCALE * (x if x > 0 else ALPHA * mp.expm1(x)), BESIDE),
+    "softsign": (lambda x: x / (1 + abs(x)), BESIDE),
     "mish": (lambda x: x * mp.tanh(mp.log1p(mp.exp(x))), (*POINTS, -30.0)),
     "tanhshrink": (lambda x: x - mp.tanh(x), (-3.0, 0.5, 3.0)),
     "sinc": (lambda x: mp.sinc(mp.pi * x), (-2.3, -0.4, 0.0, 1e-9, 1e-4, 0.05, 0.31, 0.33, 0.6, 0.64, 0.95, 1.27, 7.7)),
@@ -195,10 +201,10 @@ def test_slopes_beside_a_pole(name):
 
 
 def test_every_smooth_function_has_an_oracle():
-    """An op whose forward is complex differentiable is held against mpmath here, is arithmetic, or part of one that is."""
+    """An op whose forward is complex differentiable is held against mpmath, is arithmetic, or part of one that is."""
     arithmetic = {"add", "subtract", "multiply", "divide", "negative", "positive", "xlogy", "xlog1py", "pow",
                   "power_scalar", "sinc_derivative", "tanh_softplus"}  # fmt: skip
-    assert {op.name for op in MINE if op.analytic} - arithmetic <= set(ORACLES)
+    assert {op.name for op in MINE if op.analytic} - arithmetic <= {*ORACLES, *digits.EXACT}
     assert len(MINE) > 100
 
 

@@ -5,6 +5,7 @@ import importlib
 import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as hs
 
 import minigrad as mg
+from benchmarks import jaxprs
 from benchmarks import programs as campaign
 from minigrad.op import OPS, PUBLIC, domain_of
 from minigrad.testing import GradientError, check_grads
@@ -20,7 +22,7 @@ from minigrad.testing import strategies as st
 from minigrad.testing.programs import Ref, attempt, draw_program, usable, written
 
 COUNT = int(os.environ.get("MINIGRAD_PROGRAMS", "500"))
-"""How many programs a run compares with PyTorch; with JAX, which takes ten times as long, a fifth."""
+"""How many programs a run compares with PyTorch, and as many with JAX."""
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
@@ -49,13 +51,13 @@ def some(count, seed=0, **options):
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_programs_agree_in_value_gradient_and_second_derivative(peer, seed, request):
     request.getfixturevalue(peer)
-    tally, count = campaign.Tally(), COUNT if peer == "torch" else COUNT // 5
-    for _ in campaign.campaign(count, seed, [peer], tally):
+    tally = campaign.Tally()
+    for _ in campaign.campaign(COUNT, seed, [peer], tally):
         assert not tally.wrong, tally.wrong[0]
-    assert tally.programs == count
-    assert tally.forked > count / 2
-    assert tally.skipped.total() <= count / 20, tally.skipped
-    if count >= 500:
+    assert tally.programs == COUNT
+    assert tally.forked > COUNT / 2
+    assert tally.skipped.total() <= COUNT / 20, tally.skipped
+    if COUNT >= 500:
         assert len(tally.ops) > 0.9 * len(campaign.shared_ops((peer,)))
 
 
@@ -69,6 +71,33 @@ def test_every_op_alone_agrees(peer, request):
             for program in some(3 if peer == "torch" else 1, 1, ops=[op], stages=1):
                 off = campaign.disagreement(campaign.ours(program), theirs(program))
                 assert not off, f"{peer}, {off}\n{program.source()}"
+    assert not getattr(theirs, "left", None), "JAX compiles these for every shape: add them to benchmarks/jaxprs.py"
+
+
+def test_jaxprs_in_numpy_are_what_jax_computes(jax):
+    """What programs call it with is compared by them; here what they do not: batches, strides, edges."""
+    jnp, lax = jax.numpy, jax.lax
+    campaign.peer("jax")  # sets float64
+    x, k = np.random.default_rng(8).normal(size=(4, 3, 3)), np.array([[2, 0], [1, 7]])
+    batch = lax.GatherDimensionNumbers((1, 2), (), (1,), (0,), (0,))
+    for f in (
+        lambda x: x[k % 4], lambda x: x[:, [2, 0], [1, 1]], lambda x: jnp.take(x, k, axis=0, mode="fill"),
+        lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), lambda x: lax.gather(x, k[[0, 1, 0, 1], :1] // 2, batch, (1, 2, 3)),
+        lambda x: lax.dynamic_slice(x, (3, 1, 0), (2, 2, 3)), lambda x: lax.dynamic_update_slice(x, x[:2, 1:], (3, 0, 1)),
+        lambda x: x.at[k % 4].add(2.0 * x[:2, None]),
+        lambda x: x.at[1:3, :, 2].set(9.0), lambda x: jax.vmap(lambda a, i: a.at[i].add(1.0, mode="clip"))(x, k.reshape(4)),
+        lambda x: jnp.sort(x, axis=1), lambda x: jnp.linalg.solve(x, x[..., :2]), lambda x: jnp.linalg.solve(x[0].T, x[1]),
+        lambda x: lax.linalg.triangular_solve(x, x + 1, left_side=False, lower=True, transpose_a=True),
+        lambda x: lax.linalg.triangular_solve(x, x + 1, left_side=True, transpose_a=True, unit_diagonal=True),
+        lambda x: jnp.linalg.det(x), lambda x: jnp.linalg.svd(x, compute_uv=False),
+        lambda x: lax.scan(lambda c, row: (c + row, c * row), x[0], x, reverse=True),
+        lambda x: jnp.round(x * 4) + jnp.tile(x[:1], (4, 1, 1)) * jax.scipy.special.polygamma(1, jnp.abs(x)),
+    ):  # fmt: skip
+        traced, left = jax.make_jaxpr(f)(x), Counter()
+        got = jaxprs.evaluate(traced.jaxpr, traced.consts, [x], left)
+        for mine, its in zip(got, jax.tree.leaves(f(jnp.asarray(x))), strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-11, atol=1e-11, err_msg=str(traced))
+        assert not left
 
 
 def test_programs_of_every_op_pass_check_grads(seed):

@@ -65,12 +65,12 @@ def _softplus_samples(rng: np.random.Generator) -> Any:
 
 # PyTorch's threshold=20, beyond which the function is x, is an approximation: here it is taken
 # only when asked for.
-softplus = define("softplus", _softplus, _softplus_rule, elementwise=True, samples=_softplus_samples,
+softplus = define("softplus", _softplus, _softplus_rule, elementwise=True, analytic=True, samples=_softplus_samples,
                   branch=lambda x, /, *, beta=1.0, threshold=None: x * beta > (np.inf if threshold is None else threshold),
                   kinks=[Kink("β x = threshold", (0.0,), (0.5,), {"threshold": 0.0}, "there the formula holds still")],
                   caption="ln(1 + exp(β x)) / β")  # fmt: skip
 logsigmoid = define("logsigmoid", lambda x, /: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))),
-                    lambda g, y, x: g * logistic(-x), elementwise=True, aliases=("log_sigmoid",),
+                    lambda g, y, x: g * logistic(-x), elementwise=True, analytic=True, aliases=("log_sigmoid",),
                     caption="ln σ(x)")  # fmt: skip
 
 
@@ -105,7 +105,7 @@ leaky_relu = define("leaky_relu", lambda x, /, *, negative_slope=0.01: np.where(
 # The rules of the next three say eˣ as y + α: no exponential, and as many digits as y has.
 elu = define("elu", lambda x, /, *, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
     lambda g, y, x, *, alpha=1.0: np.where(x > 0, g, g * (y + alpha)),
-    elementwise=True, branch=_positive, samples=_on({"alpha": 0.5}),
+    elementwise=True, analytic=True, branch=_positive, samples=_on({"alpha": 0.5}),
     kinks=[Kink("x = 0", (0.0,), (1.0,)), Kink("x = 0, α = ½", (0.0,), (0.5,), {"alpha": 0.5})],
     caption="x for x > 0, else α (eˣ − 1)")  # fmt: skip
 
@@ -117,7 +117,7 @@ def _celu(x: Any, /, *, alpha: float = 1.0) -> Any:
 
 
 celu = define("celu", _celu, lambda g, y, x, *, alpha=1.0: np.where(x > 0, g, g * (y / alpha + 1)),
-    elementwise=True, branch=_positive, samples=_on({"alpha": 0.5}),
+    elementwise=True, analytic=True, branch=_positive, samples=_on({"alpha": 0.5}),
     kinks=[Kink("x = 0", (0.0,), (1.0,), {"alpha": 0.5})],
     caption="x for x > 0, else α (exp(x / α) − 1)")  # fmt: skip
 
@@ -125,7 +125,7 @@ ALPHA, SCALE = 1.6732632423543772848, 1.0507009873554804934  # mean 0 and varian
 
 selu = define("selu", lambda x, /: SCALE * np.where(x > 0, x, ALPHA * np.expm1(np.minimum(x, 0))),
     lambda g, y, x: np.where(x > 0, g * SCALE, g * (y + SCALE * ALPHA)),
-    elementwise=True, branch=_positive, kinks=[Kink("x = 0", (0.0,), (SCALE * ALPHA,))],
+    elementwise=True, analytic=True, branch=_positive, kinks=[Kink("x = 0", (0.0,), (SCALE * ALPHA,))],
     caption="1.0507 (x for x > 0, else 1.6733 (eˣ − 1))")  # fmt: skip
 
 
@@ -185,12 +185,12 @@ def _gelu_rule(g: Any, y: Any, x: Any, *, approximate: Literal["none", "tanh"] =
 
 # The default is exact, as PyTorch's, and needs SciPy: without it the default raises instead of
 # giving other numbers than elsewhere, and names the approximation, which differs by up to 5e-4.
-gelu = define("gelu", _gelu, _gelu_rule, elementwise=True,
+gelu = define("gelu", _gelu, _gelu_rule, elementwise=True, analytic=True,
               samples=lambda rng: iter([((np.asarray(rng.normal(size=shape)),), {"approximate": how})
                                         for how in ("none", "tanh") for shape in ((2, 3), (), (0, 3))]),
               caption="x Φ(x); approximate='tanh': x σ(1.5958 (x + 0.044715 x³))")  # fmt: skip
 softsign = define("softsign", lambda x, /: x / (1 + np.abs(x)), lambda g, y, x: g / np.square(1 + np.abs(x)),
-                  elementwise=True, branch=np.sign, kinks=[Kink("x = 0", (0.0,), (1.0,), {}, "a kink of the slope")],
+                  elementwise=True, analytic=True, branch=np.sign, kinks=[Kink("x = 0", (0.0,), (1.0,), {}, "a kink of the slope")],
                   caption="x / (1 + |x|)")  # fmt: skip
 tanhshrink = define("tanhshrink", lambda x, /: x - np.tanh(x), lambda g, y, x: g * np.square(np.tanh(x)),
                     elementwise=True, analytic=True, caption="x − tanh x")  # fmt: skip

@@ -121,7 +121,7 @@ def _class_samples(rng: np.random.Generator) -> Any:
     yield (rng.normal(size=(3,)), np.array(1)), {}
 
 
-_ce: Op = declare("cross_entropy", _cross_entropy, _cross_entropy_rule, None, samples=_class_samples,
+_ce: Op = declare("cross_entropy", _cross_entropy, _cross_entropy_rule, None, samples=_class_samples, analytic=True,
                   complain=_refuse("cross_entropy"), caption="−ln softmax(x)[class]")  # fmt: skip
 _nll: Op = declare("nll_loss", _nll_loss, _nll_rule, None, samples=_class_samples, linear="each", analytic=True,
                    complain=_refuse("nll_loss"), caption="−x[class], x the logarithm of a probability")  # fmt: skip
@@ -144,7 +144,7 @@ soft_cross_entropy: Op = declare(
     lambda g, y, logits, q, *, axis=-1:
         g * (softmax.op(logits, axis=axis) * np.sum(q, axis=axis, keepdims=True) - q),
     lambda g, y, logits, q, *, axis=-1: -g * log_softmax.op(logits, axis=axis),
-    singular=True, caption="−Σ q ln softmax(x), the axis kept",
+    singular=True, analytic=True, caption="−Σ q ln softmax(x), the axis kept",
     samples=lambda rng: iter([
         ((rng.normal(size=(4, 3)), rng.uniform(0.1, 1, (4, 3))), {}),
         ((rng.normal(size=(2, 3, 2)), rng.uniform(0.1, 1, (2, 3, 2))), {"axis": 1})]),

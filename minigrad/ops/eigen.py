@@ -153,7 +153,7 @@ over_values: Op = declare(
     lambda g, y, a, s: -np.sum(over_values(g * y, s), axis=-2),
     samples=lambda rng: iter([((rng.normal(size=(3, 2)), np.array([2.0, 0.6])), {}),
                               ((rng.normal(size=(2, 3, 2)), np.array([[2.0, 0.6], [1.0, 0.5]])), {})]),
-    caption="aᵢⱼ / sⱼ")  # fmt: skip
+    analytic=True, caption="aᵢⱼ / sⱼ")  # fmt: skip
 
 
 def _svd_forward(x: Any, /, *, full_matrices: bool = True) -> Any:

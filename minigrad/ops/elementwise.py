@@ -30,7 +30,7 @@ log10 = define("log10", np.log10, lambda g, y, x: g / (x * LN10),
 sqrt = define("sqrt", np.sqrt, lambda g, y, x: g / (2 * y),
               domain=POSITIVE, singular=True, analytic=True, caption="√x")  # fmt: skip
 cbrt = define("cbrt", np.cbrt, lambda g, y, x: g / (3 * (y * y)), domain=NONZERO, singular=True,
-              complain=refuse_complex("cbrt"), caption="∛x")  # fmt: skip
+              analytic=True, complain=refuse_complex("cbrt"), caption="∛x")  # fmt: skip
 rsqrt = define("rsqrt", lambda x, /: 1 / np.sqrt(x), lambda g, y, x: g * (-0.5 * y / x), elementwise=True,
                domain=POSITIVE, singular=True, analytic=True, caption="1 / √x")  # fmt: skip
 square = define("square", np.square, lambda g, y, x: g * (2 * x), analytic=True, notation="{}²", caption="x²")
@@ -49,12 +49,14 @@ difference = declare("difference", _difference, lambda g, y, a, b: g, lambda g, 
                      elementwise=True, linear="jointly", caption="x₁ − x₂, 0 for equal infinities")  # fmt: skip
 
 logaddexp = define("logaddexp", np.logaddexp, lambda g, y, a, b: g * logistic(difference(a, b)),
-                   lambda g, y, a, b: g * logistic(difference(b, a)), complain=refuse_complex("logaddexp"),
+                   lambda g, y, a, b: g * logistic(difference(b, a)), analytic=True,
+                   complain=refuse_complex("logaddexp"),
                    kinks=[Kink("x₁ = x₂", (2.0, 2.0), (0.5, 0.5), {}, "smooth, and right to every order"),
                           Kink("x₁ = x₂ = −∞", (-np.inf, -np.inf), (0.5, 0.5), {}, "the limit along x₁ = x₂")],
                    caption="ln(exp x₁ + exp x₂)")  # fmt: skip
 logaddexp2 = define("logaddexp2", np.logaddexp2, lambda g, y, a, b: g * logistic(difference(a, b) * LN2),
-                    lambda g, y, a, b: g * logistic(difference(b, a) * LN2), complain=refuse_complex("logaddexp2"),
+                    lambda g, y, a, b: g * logistic(difference(b, a) * LN2), analytic=True,
+                    complain=refuse_complex("logaddexp2"),
                     kinks=[Kink("x₁ = x₂ = −∞", (-np.inf, -np.inf), (0.5, 0.5), {}, "the limit along x₁ = x₂")],
                     caption="log₂(2^x₁ + 2^x₂)")  # fmt: skip
 

@@ -246,7 +246,7 @@ def _frobenius_rule(g: Any, y: Any, x: Any, *, keepdims: bool = False) -> Any:
 
 
 frobenius: Op = declare(
-    "linalg.frobenius", _frobenius, _frobenius_rule, complain=refuse_matrices("linalg.matrix_norm", False),
+    "linalg.frobenius", _frobenius, _frobenius_rule, analytic=True, complain=refuse_matrices("linalg.matrix_norm", False),
     caption="√(Σ x²) of the last two axes", branch=lambda x, /, *, keepdims=False: np.any(x != 0, axis=(-2, -1)),
     kinks=[Kink("x = 0", (np.zeros((2, 3)),), (np.zeros((2, 3)),))],
     samples=lambda rng: iter([((rng.normal(size=(2, 3)),), {}), ((rng.normal(size=(2, 3, 2)),), {"keepdims": True}),

@@ -201,7 +201,7 @@ _bce_logits = pointwise(
     "binary_cross_entropy_with_logits",
     lambda x, target, /: np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x))),
     lambda x, target: sigmoid.op(x) - target, lambda x, target: -x, domain=(_REAL, _INSIDE),
-    caption="ln(1 + eˣ) − t x",
+    analytic=True, caption="ln(1 + eˣ) − t x",
 )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def _over(a: Any, p: Any) -> Any:
 _bce = pointwise(
     "binary_cross_entropy", lambda p, target, /: -_times_log(target, p) - _times_log(1 - target, 1 - p),
     lambda p, target: _over(1 - target, 1 - p) - _over(target, p), lambda p, target: np.log(1 - p) - np.log(p),
-    domain=(_INSIDE, _INSIDE), singular=True,
+    domain=(_INSIDE, _INSIDE), singular=True, analytic=True,
     kinks=[Kink("p = t = 0, or 1", (np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([1.0, -1.0]), np.array([np.inf, -np.inf])),
                 {"reduction": "none"}, why="0 ln 0 is 0: the slope is that of the other term")],
     caption="−t ln p − (1 − t) ln(1 − p)",
@@ -239,7 +239,7 @@ kl_div = pointwise(
     lambda x, target, *, log_target=False: -np.exp(target) if log_target else -target,
     lambda x, target, *, log_target=False:
         np.exp(target) * (target - x + 1) if log_target else np.log(target) - x + 1,
-    reductions=(*REDUCTIONS, "batchmean"), options=({}, {"log_target": True}), domain=(_REAL, _INSIDE), singular=True,
+    reductions=(*REDUCTIONS, "batchmean"), options=({}, {"log_target": True}), domain=(_REAL, _INSIDE), singular=True, analytic=True,
     caption="t (ln t − x), x the logarithm of a probability (PyTorch's order)",
 )  # fmt: skip
 

@@ -48,11 +48,11 @@ def _refuse_softmax(name: str) -> Any:
 
 softmax = define("softmax", _softmax,
     lambda g, y, x, *, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
-    samples=_axis_samples, complain=_refuse_softmax("softmax"), caption="eˣ / Σ eˣ")  # fmt: skip
+    analytic=True, samples=_axis_samples, complain=_refuse_softmax("softmax"), caption="eˣ / Σ eˣ")  # fmt: skip
 
 log_softmax = define("log_softmax", _log_softmax,
     lambda g, y, x, *, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
-    samples=_axis_samples, complain=_refuse_softmax("log_softmax"), caption="x − ln Σ eˣ")  # fmt: skip
+    analytic=True, samples=_axis_samples, complain=_refuse_softmax("log_softmax"), caption="x − ln Σ eˣ")  # fmt: skip
 
 
 # --- mean 0, variance 1 ------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: f
     if ord in (np.inf, -np.inf):
         return (np.max if ord > 0 else np.min)(a, axis=axis, keepdims=keepdims)
     p = float(ord)
-    return add(a**p, axis=axis, keepdims=keepdims) ** (1 / p)
+    return add(a**p, axis=axis, keepdims=keepdims) ** (a.dtype.type(1) / p)
 
 
 def _vector_norm_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False,
@@ -143,7 +143,7 @@ def _refuse_norm(inputs: Any, params: dict[str, Any]) -> Exception | None:
 _SQUARE = ("the least slope of all; ‖x‖² has the right first derivative, 0, but its second comes out 0 and "
            "not 2, since the chain rule asks for 2 ‖x‖ ‖x‖″ = 0 · ∞: write mg.sum(x * x)")  # fmt: skip
 
-vector_norm = define("linalg.vector_norm", _vector_norm, _vector_norm_rule, samples=_norm_samples,
+vector_norm = define("linalg.vector_norm", _vector_norm, _vector_norm_rule, analytic=True, samples=_norm_samples,
     complain=_refuse_norm, branch=_norm_branch,
     kinks=[Kink("x = 0", (np.zeros(2),), (np.zeros(2),), why=_SQUARE),
            Kink("one x = 0, ord=1", (np.array([0.0, -2.0]),), (np.array([0.0, -1.0]),), {"ord": 1}, "as |x|"),

@@ -46,7 +46,7 @@ erfc = define("erfc", _scipy("erfc"), lambda g, y, x: g * (-2 / sqrt(pi) * np.ex
 erfinv = define("erfinv", _scipy("erfinv"), lambda g, y, x: g * (sqrt(pi) / 2 * np.exp(y * y)),
                 elementwise=True, singular=True, domain=INSIDE_ONE, caption="erf⁻¹ x")  # fmt: skip
 ndtr = define("ndtr", _scipy("ndtr"), lambda g, y, x: g * (np.exp(-0.5 * (x * x)) / sqrt(2 * pi)),
-              elementwise=True, caption="Φ(x), the normal distribution")  # fmt: skip
+              elementwise=True, analytic=True, caption="Φ(x), the normal distribution")  # fmt: skip
 ndtri = define("ndtri", _scipy("ndtri"), lambda g, y, x: g * (sqrt(2 * pi) * np.exp(0.5 * (y * y))),
                elementwise=True, singular=True, domain=PROBABILITY, caption="Φ⁻¹(x)")  # fmt: skip
 
@@ -58,13 +58,13 @@ def _hazard(x: Any, /) -> Any:
 
 # Φ′(x) / Φ(x) without the cancellation of exp(−½x² − ln Φ); its own derivative has it: far to the left the
 # second derivative of log_ndtr is right to x² of its last digits.
-hazard: Op = declare("hazard", _hazard, lambda g, y, x: -g * (y * (y + x)), elementwise=True,
+hazard: Op = declare("hazard", _hazard, lambda g, y, x: -g * (y * (y + x)), elementwise=True, analytic=True,
                      caption="Φ′(x) / Φ(x)")  # fmt: skip
-log_ndtr = define("log_ndtr", _scipy("log_ndtr"), lambda g, y, x: g * hazard(x), elementwise=True,
+log_ndtr = define("log_ndtr", _scipy("log_ndtr"), lambda g, y, x: g * hazard(x), elementwise=True, analytic=True,
                   caption="ln Φ(x)")  # fmt: skip
 
 digamma = define("digamma", _scipy("digamma"), lambda g, y, x: g * _polygamma(x, n=1), aliases=("psi",),
-                 elementwise=True, singular=True, domain=POSITIVE, caption="ψ(x) = Γ′(x) / Γ(x)")  # fmt: skip
+                 elementwise=True, singular=True, analytic=True, domain=POSITIVE, caption="ψ(x) = Γ′(x) / Γ(x)")  # fmt: skip
 gammaln = define("gammaln", _scipy("gammaln"), lambda g, y, x: g * digamma.op(x), aliases=("lgamma",),
                  elementwise=True, singular=True, domain=POSITIVE, caption="ln |Γ(x)|")  # fmt: skip
 

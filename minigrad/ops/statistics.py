@@ -82,7 +82,7 @@ def _std_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, correction: float = 
     return np.where(still, 0, spread(g, x, axis, keepdims) * slope)
 
 
-std = define("std", _std, _std_rule, samples=_spread_samples, complain=refuse_axis("std"),
+std = define("std", _std, _std_rule, analytic=True, samples=_spread_samples, complain=refuse_axis("std"),
     branch=lambda x, /, **params: _std(x, **params) == 0,
     kinks=[Kink("all x equal", (np.array([2.0, 2.0, 2.0]),), (np.zeros(3),),
                 why="a norm at 0: every direction leads up alike, and 0 is the slope of least norm"),

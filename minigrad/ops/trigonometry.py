@@ -42,6 +42,10 @@ rad2deg = define("rad2deg", np.rad2deg, lambda g, y, x: np.rad2deg(g), aliases=(
                  numpy={np.degrees: {}}, complain=refuse_complex("rad2deg"), caption="180 x / π")  # fmt: skip
 
 
+def _at_origin(a: Any, b: Any, /) -> Any:
+    return (a == 0) & (b == 0)
+
+
 def _length(a: Any, b: Any) -> Any:
     """√(a² + b²), and 1 at the origin."""
     r = np.hypot(a, b)
@@ -49,13 +53,14 @@ def _length(a: Any, b: Any) -> Any:
 
 
 hypot = define("hypot", np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1, y)),
-               lambda g, y, a, b: g * (b / np.where(y == 0, 1, y)), domain=NONZERO, complain=refuse_complex("hypot"),
+               lambda g, y, a, b: g * (b / np.where(y == 0, 1, y)), domain=NONZERO, analytic=True,
+               complain=refuse_complex("hypot"), branch=_at_origin,
                kinks=[Kink("x₁ = x₂ = 0", (0.0, 0.0), (0.0, 0.0), {}, "as |x| and every norm at 0"),
                       Kink("x₁ = 0", (0.0, 2.0), (0.0, 1.0), {}, "smooth there")],
                caption="√(x₁² + x₂²)")  # fmt: skip
 atan2 = define("atan2", np.arctan2, lambda g, y, a, b: g * (b / _length(a, b) / _length(a, b)),
                lambda g, y, a, b: -g * (a / _length(a, b) / _length(a, b)), aliases=("arctan2",),
-               singular=True, domain=NONZERO, complain=refuse_complex("atan2"),
+               singular=True, domain=NONZERO, analytic=True, complain=refuse_complex("atan2"), branch=_at_origin,
                kinks=[Kink("x₁ = x₂ = 0", (0.0, 0.0), (0.0, 0.0), {}, "the angle of no direction: 0"),
                       Kink("x₁ = 0, x₂ < 0", (0.0, -2.0), (-0.5, 0.0), {}, "the cut: the derivative of both sides")],
                caption="the angle of (x₂, x₁)")  # fmt: skip

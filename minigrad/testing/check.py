@@ -21,7 +21,7 @@ from ..mode import enable_grad
 from ..tensor import Tensor, apply, constant, handle_of, pull, tensor
 from ..tree import flatten
 from .report import Census, GradientError, Report, census_of
-from .stage import EXTENDED, drawn, extended, places_of, tupled
+from .stage import EXTENDED, ORACLES, drawn, extended, places_of, tupled
 from .witness import Witness, draws
 
 DRAWS = 3
@@ -71,8 +71,9 @@ def check_grads(
     Notes
     -----
     The witness chooses for each stage what is strongest: the stage itself where it is linear,
-    an independent `jvp`, the complex step where it is analytic, extrapolated differences on
-    one side of every kink elsewhere.  A stage that stands at a kink is reported, not judged.
+    an independent `jvp`, the complex step where it is analytic, differences on one side of every
+    kink elsewhere, exact where the stage is straight there and extrapolated where it is not.
+    A stage that stands at a kink is reported, not judged.
     """
     positions = tuple(k for k, arg in enumerate(args) if _differentiable(arg))
     if not positions:
@@ -499,7 +500,7 @@ class _Check:
 
     def _oracle(self) -> str:
         found = self.witness.oracles | self.oracles
-        ranked = [o for o in ("linear", "jvp", "complex step", "differences") if o in found]
+        ranked = [o for o in ORACLES if o in found]
         return ", ".join(ranked or ["nothing that moves"]) + (
             " in extended precision" if self.engine.eps < DOUBLE else " in double precision")  # fmt: skip
 

@@ -299,7 +299,7 @@ def tangents(case: Case) -> Iterator[str]:
 def _tangent_of_forward(case: Case, got: list[Any], moves: list[Any]) -> Iterator[str]:
     op, along = case.op, dict(zip(case.places, moves, strict=True))
     point = op.forward, list(map(extended, case.inputs)), [along.get(i) for i in range(len(case.inputs))], case.params
-    moved = by_complex_step(*point) if op.analytic else by_differences(*point, op.branch)
+    moved = (by_complex_step if op.analytic else by_differences)(*point, op.branch)
     if not moved.kink:
         rtol = ROUNDING if op.analytic else max(1e-8, 20 * moved.error)
         for t, w in zip(got, moved.parts, strict=True):
@@ -342,7 +342,7 @@ def traits(case: Case) -> Iterator[str]:
         along = [t if i in places and moves_with(op, i, x) else None
                  for i, (t, x) in enumerate(zip(moves, case.inputs, strict=True))]  # fmt: skip
         wide = list(map(extended, case.inputs))
-        exact = by_complex_step(op.forward, wide, along, case.params)
+        exact = by_complex_step(op.forward, wide, along, case.params, op.branch)
         near = by_differences(op.forward, wide, along, case.params, op.branch)
         for a, b in zip(exact.parts, near.parts, strict=True):
             off = difference(np.asarray(a, np.float64), np.asarray(b, np.float64), max(1e-5, 20 * near.error))
@@ -414,15 +414,19 @@ def at_kinks(op: Op, seed: int = 0) -> Iterator[str]:
                 yield f"at {kink.where} the gradient of input {i} is {np.asarray(a)!s}, promised is {want!s}"
 
 
-CANDIDATES = (0.0, 1.0, -1.0)
-"""Where functions usually have their poles."""
+def edges_of(op: Op, params: dict[str, Any]) -> list[float]:
+    """Where it may have a pole: 0 and ±1, where its domains end, at its kinks, at its parameters."""
+    ends = [e for domain in op.domains for e in domain.edges]
+    kinks = [x for kink in op.kinks for value in kink.inputs for x in np.ravel(value).tolist()]
+    numbers = [s * v for v in params.values() if type(v) in (int, float) for s in (1, -1)]
+    return [e for e in dict.fromkeys(map(float, (0, 1, -1, *ends, *kinks, *numbers))) if np.isfinite(e)]
 
 
 @claim("at a pole a cotangent of 0 contributes 0, never NaN",
        "give singular=True to define(): then where(x > 0, f(x), 0) has no NaN gradient",
        of_the_op=True)  # fmt: skip
 def at_poles(op: Op, seed: int = 0) -> Iterator[str]:
-    """An input, or one element of it, at 0, 1 or −1; then all inputs together."""
+    """An input, or one element of it, at each edge; then all inputs together."""
     for case, where in near_edges(op, seed):
         found = _pulled(case, 0.0)
         for i, c in zip(case.places, found or (), strict=False):
@@ -441,7 +445,7 @@ def near_edges(op: Op, seed: int) -> Iterator[tuple[Case, str]]:
     for inputs, params in list(usable.values())[:8]:
         places = active(op, inputs)
         groups = [[i] for i in places] + ([places] if len(places) > 1 else [])
-        for edge, group, single in itertools.product(CANDIDATES, groups, (False, True)):
+        for edge, group, single in itertools.product(edges_of(op, params), groups, (False, True)):
             xs = [np.array(x) for x in inputs]
             for i in group:
                 xs[i].reshape(-1)[: 1 if single else None] = edge

@@ -14,6 +14,7 @@ from ..op import Op
 from .case import Case, Samples, record_of, samples_of
 from .claims import CLAIMS, OF_THE_OP, Claim, derivatives, near_poles
 from .report import GradientError, Report
+from .stage import ORACLES
 
 SHOWN = 2
 """How many samples a broken claim is shown at."""
@@ -271,7 +272,7 @@ class _Run:
 
     def report(self) -> OpReport:
         words = dict.fromkeys(w for r in self.reports for w in r.oracle.split(" in ")[0].split(", "))
-        ranked = [o for o in ("linear", "jvp", "complex step", "differences") if o in words]
+        ranked = [o for o in ORACLES if o in words]
         return OpReport(True, self.op.name, tuple(self.held), len(self.cases), ", ".join(ranked) or "nothing that moves",
                         max((r.smallest_detectable for r in self.reports), default=0.0), self.seed,
                         tuple(dict.fromkeys(map(str, self.kinks))), tuple(self.refused))  # fmt: skip

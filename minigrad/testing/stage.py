@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-EXTENDED = np.longdouble
+from .continued import EXTENDED as EXTENDED
+from .continued import continued
+
+ORACLES = ("linear", "jvp", "complex step", "exact differences", "differences")
+"""How a stage's movement is found, the strongest first; all but the last are exact."""
 STEP = 1e-40
 """Of the complex step: its square is lost in any precision."""
 COARSE, HALVINGS = 2e-2, 7
 """Of the differences: the first step, and how often it is halved."""
+CLOSEST = 1e-9
+"""No step is shorter: a kink that lies closer than this is one that we stand at."""
+EVEN = 5e-5
+"""Where quotients of steps from here on are all the same, the function has no higher terms."""
 ENOUGH = 1e-12
 """Differences this certain, relative, are not tried with shorter steps."""
 
@@ -30,7 +38,8 @@ class Moved(NamedTuple):
     ----------
     parts : tuple of arrays
     oracle : str
-        How it was found: "linear", "jvp", "complex step" or "differences".
+        How it was found: "linear", "jvp", "complex step", "exact differences" (of a function that is
+        linear or quadratic along the line: their quotients are the same at every step) or "differences".
     error : float
         What the method leaves open, relative; beyond rounding.
     kink : bool
@@ -101,18 +110,30 @@ def _narrow(x: Any) -> Any:
         return tuple(map(_narrow, x))
     if isinstance(x, (bool, int, float)):
         return x
-    array = np.asarray(x)
+    array = np.asanyarray(x)
     to = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
     return array if to is None else array.astype(to)
 
 
+# --- the complex step --------------------------------------------------------------------------
+
+
 def by_complex_step(
-    function: Function, at: Sequence[Any], along: Sequence[Any], params: dict[str, Any]
+    function: Function,
+    at: Sequence[Any],
+    along: Sequence[Any],
+    params: dict[str, Any],
+    branch: Function | None = None,
 ) -> Moved:
-    """Im f(x + i h t) / h: exact for an analytic function."""
-    moved = [x if t is None else x + STEP * 1j * t for x, t in zip(at, along, strict=True)]
+    """Im f(x + i h t) / h: exact for a function that is analytic on either side of its kinks."""
+    if branch is not None and not _decides_alike(branch, _beside(at, along, CLOSEST), params):
+        return _at_kink(function, at, params)
+    moved = [x if t is None else continued(x + STEP * 1j * t) for x, t in zip(at, along, strict=True)]
     parts = tupled(run(function, moved, params))
-    return Moved(tuple(np.imag(p) / np.asarray(STEP, EXTENDED) for p in parts), "complex step")
+    return Moved(tuple(np.asarray(np.imag(p)) / np.asarray(STEP, EXTENDED) for p in parts), "complex step")
+
+
+# --- differences -------------------------------------------------------------------------------
 
 
 def by_differences(
@@ -149,13 +170,10 @@ def _differences(
     coarse = h
     steps: list[float] = []
     quotients: list[list[Any]] = []
-    while len(steps) < HALVINGS and h > 1e-9:
+    while len(steps) < HALVINGS and h > CLOSEST:
         step = np.asarray(h, EXTENDED)
-        up, down = (
-            [x if t is None else x + sign * step * t for x, t in zip(at, along, strict=True)]
-            for sign in (1, -1)
-        )
-        if branch is None or _decides_alike(branch, (at, up, down), params):
+        _, up, down = points = _beside(at, along, step)
+        if branch is None or _decides_alike(branch, points, params):
             with np.errstate(all="ignore"):
                 above, below = (tupled(run(function, p, params)) for p in (up, down))
             quotients.append([(a - b) / (2 * step) for a, b in zip(above, below, strict=True)])
@@ -164,13 +182,44 @@ def _differences(
             quotients, steps = [], []
         h /= 2 if steps else 4
     if not quotients:
-        parts = tupled(run(function, at, params))
-        return Moved(tuple(np.zeros_like(p) for p in parts), "differences", kink=True)
+        return _at_kink(function, at, params)
+    moving = [x for x, t in zip(up, along, strict=True) if t is not None]
+    if steps[0] > EVEN and (even := _even(quotients, above, max(map(_rounding, moving)), steps)):
+        return even
     found = [
         _extrapolated(q, v, coarse)
         for q, v in zip(zip(*quotients, strict=True), above, strict=True)
     ]
     return Moved(tuple(best for best, _ in found), "differences", max((e for _, e in found), default=0.0))
+
+
+def _beside(at: Sequence[Any], along: Sequence[Any], step: Any) -> list[list[Any]]:
+    """The point, and those a step forward and back."""
+    return [[x if t is None else x + sign * step * t for x, t in zip(at, along, strict=True)] for sign in (0, 1, -1)]
+
+
+def _at_kink(function: Function, at: Sequence[Any], params: dict[str, Any]) -> Moved:
+    parts = tupled(run(function, at, params))
+    return Moved(tuple(np.zeros_like(p) for p in parts), "differences", kink=True)
+
+
+def _even(quotients: Sequence[Any], values: Sequence[Any], unit: float, steps: Sequence[float]) -> Moved | None:
+    """The quotients of the longest step, if those of all others are the same but for the rounding
+    of the values, and `unit` of the inputs."""
+    error = 0.0
+    for found, value in zip(zip(*quotients, strict=True), values, strict=True):
+        noise = 4 * max(unit, _rounding(value))
+        if not all(np.all(np.abs(q - found[0]) * h <= noise) for q, h in zip(found, steps, strict=True)):
+            return None
+        if scale := np.max(np.abs(found[0]), initial=0):
+            error = max(error, float(noise / steps[0] / scale))
+    return Moved(tuple(quotients[0]), "exact differences", error)
+
+
+def _rounding(value: Any) -> float:
+    """Of the largest of some numbers: in double precision, if that is all they have."""
+    double = np.array_equal(value, np.asarray(value, np.float64), equal_nan=True)
+    return float(np.finfo(np.float64 if double else EXTENDED).eps * np.max(np.abs(value), initial=0))
 
 
 def _decides_alike(
@@ -193,9 +242,7 @@ def _extrapolated(quotients: Sequence[Any], value: Any, coarse: float) -> tuple[
             better = off < doubt
             best, doubt = np.where(better, row[k + 1], best), np.where(better, off, doubt)
         table = row
-    double = np.array_equal(value, np.asarray(value, np.float64), equal_nan=True)
-    eps = np.finfo(np.float64 if double else EXTENDED).eps
-    rounding = eps * np.max(np.abs(value), initial=0) * 2**HALVINGS / coarse
+    rounding = _rounding(value) * 2**HALVINGS / coarse
     scale = np.max(np.abs(best), initial=0)
     worst = np.max(doubt, initial=0) - 4 * rounding
     return best, float(worst / scale) if worst > 0 and np.isfinite(worst) and scale else 0.0

@@ -10,6 +10,7 @@ which is what a second derivative is held against.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class Witness:
             found = run(along_tangents, along, node.params)
             return self._note(node, Moved(tupled(found), "linear" if op.linear else "jvp"))
         if op.analytic:
-            return self._note(node, by_complex_step(op.forward, at, along, node.params))
+            return self._note(node, by_complex_step(op.forward, at, along, node.params, op.branch))
         return self._note(node, by_differences(op.forward, at, along, node.params, op.branch))
 
     def _note(self, node: Node, moved: Moved) -> Moved:
@@ -200,10 +201,11 @@ class Witness:
                 return decides(*arrays[2 * n :], **params)
 
         moved = by_differences(rule, point, along, node.params, branch)
-        if op.analytic:
-            exact = by_complex_step(rule, point, along, node.params)
-            if _near(exact.parts[0], moved.parts[0]):  # or the rule itself is not analytic
-                moved = exact
+        if op.analytic and not moved.kink:
+            with suppress(TypeError):  # SciPy's functions may know no complex numbers
+                exact = by_complex_step(rule, point, along, node.params)
+                if _near(exact.parts[0], moved.parts[0], c):  # or the rule itself is not analytic
+                    moved = exact
         return c, self._note(node, moved).parts[0]
 
 
@@ -232,6 +234,7 @@ def _unbroadcast(c: Any, like: Any) -> Any:
     return np.reshape(np.sum(c, axis=axes, keepdims=True), shape) if axes else c
 
 
-def _near(a: Any, b: Any) -> bool:
-    scale = np.max(np.abs(b), initial=1e-30)
-    return bool(np.all(np.abs(a - b) <= 1e-5 * scale))
+def _near(exact: Any, found: Any, value: Any) -> bool:
+    """Whether two movements of a value are one, but for rounding of that value in a quotient."""
+    scale = np.max(np.abs(found), initial=1e-30) + 1e-5 * np.max(np.abs(value), initial=0)
+    return bool(np.all(np.abs(exact - found) <= 1e-5 * scale))
