@@ -80,8 +80,8 @@ def writes(step: Step) -> bool:
 
 def is_joining(step: Step) -> bool:
     like = step.output.like
-    return step.op.name in JOINING and like.flags.c_contiguous and all(
-        x.like.dtype == like.dtype for x in step.reads)  # fmt: skip
+    return (step.op.name in JOINING and type(step.params.get("axis", 0)) is int and like.flags.c_contiguous
+            and all(x.like.dtype == like.dtype for x in step.reads))  # fmt: skip
 
 
 def parts_of(step: Step, whole: Any) -> Iterator[Any]:
@@ -91,7 +91,7 @@ def parts_of(step: Step, whole: Any) -> Iterator[Any]:
     for x in step.inputs:
         like = x.like if isinstance(x, Value) else np.asarray(x)
         if step.op.name == "stack":
-            yield np.moveaxis(whole, axis, 0)[start]
+            yield np.moveaxis(whole, axis, 0)[start, ...]
             start += 1
         else:
             n = like.shape[axis]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .memory import Groups, Pool, is_joining, parts_of, writes
-from .program import Program, Source, Step, Value
+from .program import Program, Step, Value
 
 Run = Callable[..., tuple[Any, ...]]
 MANY_VIEWS = 8
@@ -43,9 +43,9 @@ class Replay:
         self.held: dict[Value, Any] = {}  # the buffer of each group
         for value, constant in program.constants.items():
             self.names[value] = self._bind("c", constant)
-        arguments = []
-        for value in program.sources:
-            arguments.append(self.names.setdefault(value, f"a{len(arguments)}"))
+        arguments = [f"a{k}" for k in range(len(program.sources))]
+        self.names.update(zip(program.sources, arguments, strict=True))
+        self.made = {step.output: step for step in program.steps}
         body = [*self._arguments(), *self._body()]
         outside = {*program.sources, *program.constants}  # what leaves shares no memory with what came in
         root = self.groups.root
@@ -125,14 +125,10 @@ class Replay:
         if joined is value:
             self.held[root] = self.pool.take(value.like)
             return self.held[root]
-        step = self._step_of(joined)
         if root not in self.held:
             self.held[root] = self.pool.take(root.like)
         whole = self.held[root] if joined is root else self._room(joined)
-        return list(parts_of(step, whole))[i]
-
-    def _step_of(self, value: Value) -> Step:
-        return next(step for step in self.program.steps if step.output is value)
+        return list(parts_of(self.made[joined], whole))[i]
 
     def _joined(self, step: Step) -> Iterator[str]:
         """The parts that no producer has written are copied."""
@@ -165,8 +161,3 @@ class Replay:
         words = [self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs]
         words += [f"{name}={self._bind('p', v)}" for name, v in step.params.items()]
         return f"{self._bind('f', step.op.forward)}({', '.join(words)}"
-
-
-def reads(source: Source, arguments: list[Any]) -> Any:
-    """The array that a source stands for at a call."""
-    return arguments[source.place] if source.kind == "argument" else source.place._node.value
