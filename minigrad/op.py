@@ -101,6 +101,9 @@ class Op:
         lies between them.
     kinks : tuple of Kink
         Points where the derivative is a convention.
+    into : callable or None
+        ``into(*inputs, out=..., **params)``: `forward` to the same bits, written into an array; for
+        an elementwise op `out` may be one of the inputs.  A ufunc is its own.
     complain : callable or None
         ``complain(inputs, params)`` says why `forward` refused them: an exception.
     arity : int or None
@@ -128,6 +131,7 @@ class Op:
     jvp: Callable[..., Any] | None
     branch: Callable[..., Any] | None
     kinks: tuple[Kink, ...]
+    into: Callable[..., Any] | None
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None
     arity: int | None
     signature: inspect.Signature
@@ -218,6 +222,7 @@ def declare(
     jvp: Callable[..., Any] | None = None,
     branch: Callable[..., Any] | None = None,
     kinks: Sequence[Kink] = (),
+    into: Callable[..., Any] | None = None,
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None = None,
 ) -> Op:
     """Make the record of an op and register it, without a public function.
@@ -234,6 +239,8 @@ def declare(
         raise ArgumentError(f"define: minigrad has an op named {name!r}; choose another name")
     if broadcasts is None:
         broadcasts = isinstance(forward, np.ufunc)
+    if into is None and isinstance(forward, np.ufunc):
+        into = forward
     if elementwise is None:
         elementwise = isinstance(forward, np.ufunc) and forward.signature is None
     signature = _signature(forward)
@@ -251,7 +258,7 @@ def declare(
         )
     domains = domain if isinstance(domain, tuple) else (domain,)
     op = Op(name, forward, rules, variadic, broadcasts, singular, elementwise, linear, analytic,
-            domains, caption, notation, _caller(), samples, jvp, branch, tuple(kinks), complain, arity, signature,
+            domains, caption, notation, _caller(), samples, jvp, branch, tuple(kinks), into, complain, arity, signature,
             bool(rules))  # fmt: skip
     OPS[name] = op
     return op

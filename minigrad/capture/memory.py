@@ -74,8 +74,8 @@ class Groups:
 
 
 def writes(step: Step) -> bool:
-    """Whether a step can write into a buffer: a ufunc that gives an array."""
-    return isinstance(step.op.forward, np.ufunc) and type(step.output.like) is np.ndarray and not step.params
+    """Whether a step can write into a buffer: its op knows how, and it gives an array."""
+    return step.op.into is not None and type(step.output.like) is np.ndarray
 
 
 def is_joining(step: Step) -> bool:

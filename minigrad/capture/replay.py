@@ -94,10 +94,10 @@ class Replay:
                     for v in early:
                         self.pool.give_back(self.held.pop(v))
                 self._fix(step.output, self._room(step.output))
-                yield f"{self._call(step)}, out={self.names[step.output]})"
+                yield f"{self._call(step, step.op.into)}, out={self.names[step.output]})"
             else:
                 self.names[step.output] = f"v{step.output.number}"
-                yield f"v{step.output.number} = {self._call(step)})"
+                yield f"v{step.output.number} = {self._call(step, step.op.forward)})"
             yield from self._give_back(self.groups.dying.get(k, ()))
 
     def _view(self, step: Step) -> Any:
@@ -156,8 +156,8 @@ class Replay:
             elif root not in self.fixed and root in self.names:
                 yield f"{self.names[root]} = None"
 
-    def _call(self, step: Step) -> str:
+    def _call(self, step: Step, function: Any) -> str:
         """``f3(b0, c1, axis=k2``, without the bracket that ends it."""
         words = [self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs]
         words += [f"{name}={self._bind('p', v)}" for name, v in step.params.items()]
-        return f"{self._bind('f', step.op.forward)}({', '.join(words)}"
+        return f"{self._bind('f', function)}({', '.join(words)}"

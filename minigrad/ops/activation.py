@@ -34,7 +34,13 @@ def _sigmoid(x: Any, /) -> Any:
     return e / (e + one)
 
 
-sigmoid = define("sigmoid", _sigmoid, lambda g, y, x: g * (y * (1 - y)), elementwise=True, aliases=("expit",),
+def _sigmoid_into(x: Any, /, *, out: Any) -> Any:
+    one, saturated = _of_dtype(x.dtype)
+    np.exp(np.minimum(x, saturated, out=out), out=out)
+    return np.divide(out, out + one, out=out)
+
+
+sigmoid = define("sigmoid", _sigmoid, lambda g, y, x: g * (y * (1 - y)), elementwise=True, aliases=("expit",), into=_sigmoid_into,
                  analytic=True, caption="σ(x) = 1 / (1 + e⁻ˣ)")  # fmt: skip
 # σ as a factor in other rules: it pays the exp, so that their further derivatives are relatively
 # accurate in both tails.

@@ -34,6 +34,12 @@ def _matmul(x1: Any, x2: Any, /) -> Any:
     return x1.dot(x2) if 0 < x1.ndim < 3 and 0 < x2.ndim < 3 else np.matmul(x1, x2)
 
 
+def _matmul_into(x1: Any, x2: Any, /, *, out: Any) -> Any:
+    if 0 < x1.ndim < 3 and 0 < x2.ndim < 3 and out.flags.c_contiguous:
+        return x1.dot(x2, out)
+    return np.matmul(x1, x2, out=out)
+
+
 def _left(g: Any, y: Any, a: Any, b: Any) -> Any:
     """∂/∂A of A B is G Bᵀ, with NumPy's reading of vectors as a row and a column."""
     if b.ndim == 1:
@@ -75,7 +81,7 @@ def _refuse_matmul(inputs: Any, params: dict[str, Any]) -> Exception | None:
     return ShapeError(lesson("matmul", f"cannot broadcast the batch axes of {a} with {b}"))
 
 
-matmul = define("matmul", _matmul, _left, _right, broadcasts=True, linear="each", analytic=True,
+matmul = define("matmul", _matmul, _left, _right, broadcasts=True, linear="each", analytic=True, into=_matmul_into,
                 aliases=("linalg.matmul",), samples=_matmul_samples, complain=_refuse_matmul,
                 numpy={np.matmul: {}, np.linalg.matmul: {}}, notation="{} @ {}", caption="x₁ x₂")  # fmt: skip
 product = OPS["matmul"]
