@@ -83,8 +83,8 @@ def by_hand(problem: Problem) -> Rival:
     return run
 
 
-def by_the_engine(problem: Problem, *, cells: bool = False) -> Rival:
-    """The engine's LSTM, or a loop over its cell, one node per functional stage."""
+def by_the_engine(problem: Problem, *, cells: bool = False, captured: bool = False) -> Rival:
+    """The engine's LSTM, or a loop over its cell, one node per functional stage; eager or replayed."""
     import minigrad as mg
     from models import LSTM
 
@@ -97,18 +97,23 @@ def by_the_engine(problem: Problem, *, cells: bool = False) -> Rival:
         mg.tensor(value, requires_grad=True) for value in (problem.x, problem.a0, problem.c0)
     )
 
+    def outputs(lstm: Any, x: Any, a0: Any, c0: Any) -> Any:
+        if not cells:
+            return lstm(x, (a0, c0))[0]
+        a, c, columns = a0.T, c0.T, []
+        for t in range(len(problem.x)):
+            a, c = lstm.cells[0](x[t].T, (a, c))
+            columns.append(a.T)
+        return mg.stack(columns)
+
+    if captured:
+        step = mg.capture(lambda lstm, x, a0, c0, seed: mg.vjp(outputs, lstm, x, a0, c0)[1](seed))
+        return lambda: step(lstm, problem.x, problem.a0, problem.c0, problem.d_outputs)[1].data
+
     def run() -> Any:
         for leaf in (*parameters, x, a0, c0):
             leaf.grad = None
-        if cells:
-            a, c, columns = a0.T, c0.T, []
-            for t in range(len(problem.x)):
-                a, c = lstm.cells[0](x[t].T, (a, c))
-                columns.append(a.T)
-            outputs = mg.stack(columns)
-        else:
-            outputs, _ = lstm(x, (a0, c0))
-        outputs.backward(problem.d_outputs)
+        outputs(lstm, x, a0, c0).backward(problem.d_outputs)
         assert x.grad is not None
         return x.grad.numpy()
 
@@ -119,6 +124,8 @@ RIVALS: dict[str, Callable[[Problem], Rival]] = {
     "hand": by_hand,
     "engine LSTM": by_the_engine,
     "engine cells": partial(by_the_engine, cells=True),
+    "captured LSTM": partial(by_the_engine, captured=True),
+    "captured cells": partial(by_the_engine, cells=True, captured=True),
 }
 
 

@@ -12,6 +12,7 @@ import types
 
 from . import errors, nn, ops, optim, testing
 from .array_api import *  # noqa: F403 (its __all__ is the standard's list)
+from .capture import capture
 from .define import define
 from .errors import MinigradError
 from .explain import (  # the function; imports find the package

@@ -37,6 +37,7 @@ from .op import PUBLIC as PUBLIC
 from .tensor import Tensor as Tensor
 from .explain.blame import blame as blame
 from .explain.matching import blame_function as blame_function
+from .capture.captured import capture as capture
 from .recompute import checkpoint as checkpoint
 from .mode import debug as debug
 from .define import define as define

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.capture import capture
+from minigrad import capture
 from minigrad.capture.passes import EXACT, alive, folded, forwarded, shared
 from minigrad.capture.recorder import record
 from minigrad.capture.replay import Replay
