@@ -31,7 +31,7 @@ def test_a_training_step_of_the_lstm_is_replayed_to_the_same_bits(rng, named):
     def step(model, x, target):
         return mg.value_and_grad(lambda m, x: mg.squared_error(m(x, named=named)[0], target))(model, x)
 
-    captured = capture(step)
+    captured = capture(step, exact=True)
     for _ in range(3):
         x, target = rng.normal(size=(5, 2, 3)).astype("f4"), rng.normal(size=(5, 2, 4)).astype("f4")
         same_bits(captured(lstm, x, target), step(lstm, x, target))
@@ -58,6 +58,8 @@ def test_random_programs_are_replayed_to_the_same_bits_with_dead_buffers_spoiled
         for each in EXACT:
             recorded = each(recorded)
         for replay in (Replay(recorded, poison=True), Replay(recorded)):
+            for buffer in replay.buffers:
+                buffer.fill(np.nan if buffer.dtype.kind == "f" else 1)
             for _ in range(2):  # the second time on buffers that hold the first one's numbers
                 same_bits(list(replay.run(*leaves)), want)
             seen += len(replay.buffers)
@@ -75,7 +77,7 @@ def test_parameters_are_read_at_each_call_and_gradients_left(rng):
         loss.backward()
         return loss
 
-    captured = capture(step)
+    captured = capture(step, exact=True)
     twin = LSTMCell(2, 3, dtype=np.float64)
     for _ in range(4):
         twin.state = cell.state

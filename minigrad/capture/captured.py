@@ -13,7 +13,7 @@ from ..errors import ArgumentError, ModeError, lesson
 from ..mode import get_mode
 from ..tensor import Tensor, constant, tensor
 from ..tree import Rebuild, flatten
-from .passes import run_passes
+from .passes import EXACT, FAST, run_passes
 from .program import Program, Step, Value
 from .recorder import record
 from .replay import Replay
@@ -32,9 +32,9 @@ class Captured:
         The NumPy program that is replayed.
     """
 
-    def __init__(self, f: Callable[..., Any], verify: bool = False) -> None:
+    def __init__(self, f: Callable[..., Any], verify: bool = False, exact: bool = False) -> None:
         functools.update_wrapper(self, f)
-        self.f, self.verify = f, verify
+        self.f, self.verify, self.passes = f, verify, EXACT if exact else FAST
         self.known: dict[Hashable, _Trace] = {}
         self.newest: _Trace | None = None
         self.lock = RLock()  # the buffers of a replay belong to one call at a time
@@ -48,9 +48,9 @@ class Captured:
         with self.lock:
             trace = self.known.get(signature)
             if trace is None or not trace.fits():
-                trace = _Trace(self.f, leaves, arrays, rebuild)
+                trace = _Trace(self, leaves, arrays, rebuild)
                 if self.verify:
-                    trace.verify(_Trace(self.f, leaves, arrays, rebuild))
+                    trace.verify(_Trace(self, leaves, arrays, rebuild))
                 self.known[signature] = self.newest = trace
                 return trace.first
             self.newest = trace
@@ -77,13 +77,13 @@ class Captured:
 class _Trace:
     """One signature's recording, and its replay."""
 
-    def __init__(self, f: Callable[..., Any], leaves: list[Any], arrays: list[Any], rebuild: Rebuild) -> None:
+    def __init__(self, captured: Captured, leaves: list[Any], arrays: list[Any], rebuild: Rebuild) -> None:
         traced = [None if a is None else tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
         args, kwargs = rebuild(iter([x if t is None else t for x, t in zip(leaves, traced, strict=True)]))
-        self.program, result, self.rebuild = record(f, args, kwargs, [t for t in traced if t is not None])
+        self.program, result, self.rebuild = record(captured.f, args, kwargs, [t for t in traced if t is not None])
         returned, _, _ = flatten(result)
         self.first = self.rebuild(iter([_leaves_here(x) for x in returned]))
-        self.replayed = Replay(run_passes(self.program))
+        self.replayed = Replay(run_passes(self.program, captured.passes))
 
     def fits(self) -> bool:
         """Whether what is read besides the arguments still has the shapes that were recorded."""
@@ -127,7 +127,7 @@ def _frozen(program: Program) -> list[Any]:
             *(x for step in program.steps for x in step.inputs if not isinstance(x, Value))]  # fmt: skip
 
 
-def capture(f: Callable[..., Any], verify: bool = False) -> Captured:
+def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False) -> Captured:
     """Record what a function does once per signature, then replay it as straight-line NumPy.
 
     Parameters
@@ -138,6 +138,9 @@ def capture(f: Callable[..., Any], verify: bool = False) -> Captured:
         pass is recorded like everything else.
     verify : bool
         Record each signature twice, and raise if the recordings differ.
+    exact : bool
+        Only what keeps every bit: the numbers are then those of the eager function, bit for bit.
+        Otherwise sums may be taken in another order.
 
     Returns
     -------
@@ -155,11 +158,10 @@ def capture(f: Callable[..., Any], verify: bool = False) -> Captured:
     Read at each call: the arguments, parameters (leaves that require a gradient), and random
     generators, which draw anew.  Everything else is frozen as it was when recorded;
     ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew.
-    The numbers are those of the eager function, to the bit.
     """
     if not callable(f):
         raise ArgumentError(lesson("capture", f"got {type(f).__name__}", "a function", "mg.capture(step)"))
-    return Captured(f, verify)
+    return Captured(f, verify, exact)
 
 
 def _array(leaf: Any) -> Any:

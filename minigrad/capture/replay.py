@@ -37,7 +37,7 @@ class Replay:
     def __init__(self, program: Program, poison: bool = False) -> None:
         self.program, self.poison = program, poison
         self.groups, self.pool = Groups(program), Pool()
-        self.space: dict[str, Any] = {"copyto": np.copyto, "copy": np.array, "full": np.ndarray.fill, "nan": np.nan}
+        self.space: dict[str, Any] = {"copyto": np.copyto, "concatenate": np.concatenate, "copy": np.array, "full": np.ndarray.fill, "nan": np.nan}
         self.names: dict[Value, str] = {}
         self.fixed: dict[Value, Any] = dict(program.constants)  # arrays that are the same at every replay
         self.held: dict[Value, Any] = {}  # the buffer of each group
@@ -111,7 +111,11 @@ class Replay:
         if root[step.output] is step.output or step.output in self.groups.placed or is_joining(step):
             return None
         inputs = [self.fixed[x] if isinstance(x, Value) else x for x in step.inputs]
-        made = step.op.forward(*inputs, **step.params)
+        try:
+            with np.errstate(all="ignore"):
+                made = step.op.forward(*inputs, **step.params)
+        except Exception:  # the array holds no numbers yet, and this op minds: so it is no view
+            return None
         for part, as_recorded in zip(*(p if isinstance(p, tuple) else (p,) for p in (made, like)), strict=True):
             sharing = any(np.may_share_memory(part, x) for x in inputs if isinstance(x, np.ndarray))
             if type(part) is not np.ndarray or part.strides != as_recorded.strides or not sharing:
@@ -140,6 +144,10 @@ class Replay:
                 self.held[root] = self.pool.take(step.output.like)
             whole = self.held[root]
         self._fix(step.output, whole)
+        if step.op.name == "concat" and not any(isinstance(x, Value) and x in self.groups.placed for x in step.inputs):
+            parts = ", ".join(self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs)
+            yield f"concatenate(({parts},), axis={step.params.get('axis', 0)}, out={self.names[step.output]})"
+            return
         for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, whole), strict=True)):
             if not (isinstance(x, Value) and self.groups.placed.get(x) == (step.output, i)):
                 given = self.names[x] if isinstance(x, Value) else self._bind("k", x)
