@@ -469,7 +469,8 @@ def _unknown(name: str) -> DtypeError:
 # A second name for a node's value, so that a transform can cut the graph at its argument.
 alias = declare("alias", lambda x, /: x, lambda g, y, x: g, linear="jointly", analytic=True, caption="x itself")
 # What a recorded pass found, in memory of its own.
-copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, linear="jointly", analytic=True, caption="x copied")
+copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, linear="jointly", analytic=True,
+               into=lambda x, /, *, out: np.copyto(out, x), caption="x copied")  # fmt: skip
 
 
 def constant(array: Any) -> Tensor:

@@ -38,12 +38,19 @@ Operand = Value | Any
 
 @dataclass(frozen=True)
 class Step:
-    """``output = op(*inputs, **params)``."""
+    """``output = op(*inputs, **params)``.
+
+    Attributes
+    ----------
+    looks_at : tuple of int
+        The inputs whose memory the output shares: a slice, a transpose.
+    """
 
     op: Op
     inputs: tuple[Operand, ...]
     params: dict[str, Any]
     output: Value
+    looks_at: tuple[int, ...] = ()
 
     @property
     def reads(self) -> Iterator[Value]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..graph import Node
 from ..mode import recording
 from ..tensor import Tensor
@@ -54,7 +56,8 @@ class _Writer:
             assert node.values is not None
             inputs = tuple(raw if parent is None else self._read(parent)
                            for parent, raw in zip(node.inputs, node.values, strict=True))  # fmt: skip
-            steps.append(Step(node.op, inputs, node.params, self._new(node)))
+            looks_at = tuple(i for i, raw in enumerate(node.values) if _share(node.value, raw))
+            steps.append(Step(node.op, inputs, node.params, self._new(node), looks_at))
         outputs = tuple(self._read(x._node) if isinstance(x, Tensor) else x for x in returned)
         left = {p: p.grad._node for p in self.parameters.values() if p.grad is not None}
         effects = tuple((p, self.values[g]) for p, g in left.items() if g in self.on_tape)
@@ -76,3 +79,9 @@ class _Writer:
             else:
                 self.constants[value] = node.value
         return self.values[node]
+
+
+def _share(a: Any, b: Any) -> bool:
+    parts_a, parts_b = (p if isinstance(p, tuple) else (p,) for p in (a, b))
+    return any(isinstance(p, np.ndarray) and isinstance(q, np.ndarray) and np.may_share_memory(p, q)
+               for p in parts_a for q in parts_b)  # fmt: skip

@@ -67,7 +67,7 @@ class Replay:
         """Copies of the arguments that are cut into many pieces."""
         results = {self.groups.root[v] for v in self.program.results}
         for value, source in self.program.sources.items():
-            views = len(self.groups.members[value]) - 1
+            views = len(self.groups.members.get(value, ())) - 1
             if source.kind == "argument" and views >= MANY_VIEWS and value not in results:
                 name = self.names[value]
                 self._fix(value, np.empty_like(value.like))

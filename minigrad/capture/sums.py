@@ -81,7 +81,7 @@ def _one_product(products: list[Step], made: dict[Value, Step], fresh: _Numbers)
         yield Step(OPS["concat"], joined, {"axis": axis}, operands[-1])
         if turned:
             operands.append(fresh(like.mT))
-            yield Step(OPS["matrix_transpose"], (operands[-2],), {}, operands[-1])
+            yield Step(OPS["matrix_transpose"], (operands[-2],), {}, operands[-1], looks_at=(0,))
             del operands[-2]
     yield Step(OPS["matmul"], tuple(operands), {}, fresh(products[0].output.like))
 
