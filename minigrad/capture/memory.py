@@ -1,10 +1,10 @@
-"""Where the values of a program live.
+"""Where the values of a program live, and for how long.
 
-Values that share memory form a group: a slice or a transpose with what it is taken from, and a
-part with the concatenation that it is written into straight away.  A group whose last reader has
-run gives its buffer to a later one of the same kind.  Which values share is read from the arrays
-that were recorded, and a buffer has the strides of the array that it stands for, so that every step
-meets the layout it met then and gives the same bits.
+A value owns its memory, or looks at that of others: a slice at what it is taken from.  A part of a
+concatenation is written into it straight away, and at home there.  When the last step has run that
+reads a home, or anything that looks at it, its buffer is given to a later value of the same kind.
+Who looks at whom is noted when a program is recorded; and a buffer has the strides of the array that
+it stands for, so that every step meets the layout it met then and gives the same bits.
 """
 
 from __future__ import annotations
@@ -20,58 +20,69 @@ Kind = tuple[Any, ...]
 JOINING = ("concat", "stack")
 
 
-class Groups:
-    """The groups of a program, and the steps between which each is in use.
+class Homes:
+    """The homes of a program's values, and when each is needed last.
 
     Attributes
     ----------
-    root : dict of Value -> Value
-        The value that stands for the group.
+    owners : dict of Value -> frozenset of Value
+        Whose memory a value may look at; its own, if it makes any.
     placed : dict of Value -> (Value, int)
         The joined value, and which of its parts, that a value is written into.
     kept : set of Value
-        Groups that come from outside or leave the program.
+        Homes that come from outside or leave the program.
     dying : dict of int -> list of Value
-        The groups whose last reader is a step.
+        The homes that no step reads after this one.
     """
 
     def __init__(self, program: Program) -> None:
-        self.root: dict[Value, Value] = {v: v for v in (*program.sources, *program.constants)}
-        self.members: dict[Value, list[Value]] = {v: [v] for v in self.root}
+        outside = (*program.sources, *program.constants)
+        self.owners: dict[Value, frozenset[Value]] = {v: frozenset({v}) for v in outside}
         for step in program.steps:
-            self.root[step.output] = step.output
-            self.members[step.output] = [step.output]
-            for i, x in enumerate(step.inputs):
-                # an op of which nothing is known may hand on an input as it is, for some numbers
-                if isinstance(x, Value) and (i in step.looks_at or step.op.into is None and _alike(step.output.like, x.like)):
-                    self._join(step.output, x)
-        self.kept = {self.root[v] for v in (*program.results, *program.sources, *program.constants)}
+            self.owners[step.output] = self._looks_at(step)
         self.placed: dict[Value, tuple[Value, int]] = {}
         made = {step.output: step for step in program.steps}
+        leaving = frozenset().union(*(self.owners[v] for v in (*program.results, *outside)))
         for step in program.steps:
-            if is_joining(step) and self.root[step.output] not in self.kept:
-                self._place(step, made)
-        last = {self.root[v]: k for k, step in enumerate(program.steps) for v in (*step.reads, step.output)}
+            if is_joining(step) and step.output not in leaving:
+                self._place(step, made, leaving)
+        self.kept = {self.home(v) for v in leaving}
+        last: dict[Value, int] = {}
+        for k, step in enumerate(program.steps):
+            for v in (*step.reads, step.output):
+                last.update(dict.fromkeys(map(self.home, self.owners[v]), k))
         self.dying: dict[int, list[Value]] = {}
-        for value, k in last.items():
-            if value not in self.kept:
-                self.dying.setdefault(k, []).append(value)
+        for home, k in last.items():
+            if home not in self.kept:
+                self.dying.setdefault(k, []).append(home)
 
-    def _place(self, step: Step, made: dict[Value, Step]) -> None:
+    def home(self, owner: Value) -> Value:
+        """Where an owner's memory lies: its own, or that of what it is joined into."""
+        while owner in self.placed:
+            owner = self.placed[owner][0]
+        return owner
+
+    def owns(self, step: Step) -> bool:
+        """Whether a step's output is memory of the program's own."""
+        return step.output in self.owners[step.output] and self.home(step.output) not in self.kept
+
+    def _looks_at(self, step: Step) -> frozenset[Value]:
+        found: set[Value] = set()
+        if not step.looks_at:
+            found.add(step.output)
+        for i, x in enumerate(step.inputs):
+            # an op of which nothing is known may hand on an input as it is, for some numbers
+            if isinstance(x, Value) and (i in step.looks_at or step.op.into is None and _alike(step.output.like, x.like)):
+                found |= self.owners[x]
+        return frozenset(found)
+
+    def _place(self, step: Step, made: dict[Value, Step], leaving: frozenset[Value]) -> None:
         """Let the producers of a joined value write into its parts."""
         for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, step.output.like), strict=True)):
             producer = made.get(x) if isinstance(x, Value) else None
-            if (producer is not None and writes(producer) and self.root[x] is x and x not in self.kept
-                    and part.strides == x.like.strides):  # fmt: skip
+            if (producer is not None and writes(producer) and not producer.looks_at and x not in leaving
+                    and x not in self.placed and part.strides == x.like.strides):  # fmt: skip
                 self.placed[x] = step.output, i
-                self._join(x, step.output)
-
-    def _join(self, value: Value, to: Value) -> None:
-        mine, theirs = self.root[value], self.root[to]
-        if mine is not theirs:
-            for member in self.members.pop(mine):
-                self.root[member] = theirs
-                self.members[theirs].append(member)
 
 
 def writes(step: Step) -> bool:

@@ -5,12 +5,13 @@ A slice or a transpose of a buffer is made once too, and costs a replay nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .memory import Groups, Pool, is_joining, parts_of, writes
+from .memory import Homes, Pool, is_joining, parts_of, writes
 from .program import Program, Step, Value
 
 Run = Callable[..., tuple[Any, ...]]
@@ -36,20 +37,18 @@ class Replay:
 
     def __init__(self, program: Program, poison: bool = False) -> None:
         self.program, self.poison = program, poison
-        self.groups, self.pool = Groups(program), Pool()
+        self.homes, self.pool = Homes(program), Pool()
         self.space: dict[str, Any] = {"copyto": np.copyto, "concatenate": np.concatenate, "copy": np.array, "full": np.ndarray.fill, "nan": np.nan}
         self.names: dict[Value, str] = {}
         self.fixed: dict[Value, Any] = dict(program.constants)  # arrays that are the same at every replay
-        self.held: dict[Value, Any] = {}  # the buffer of each group
+        self.held: dict[Value, Any] = {}  # the buffer of each home
         for value, constant in program.constants.items():
             self.names[value] = self._bind("c", constant)
         arguments = [f"a{k}" for k in range(len(program.sources))]
         self.names.update(zip(program.sources, arguments, strict=True))
         self.made = {step.output: step for step in program.steps}
         body = [*self._arguments(), *self._body()]
-        outside = {*program.sources, *program.constants}  # what leaves shares no memory with what came in
-        root = self.groups.root
-        results = ", ".join(f"copy({self.names[v]})" if root[v] in outside else self.names[v] for v in program.results)
+        results = ", ".join(f"copy({self.names[v]})" if self._is_outside(v) else self.names[v] for v in program.results)
         self.source = "\n    ".join([f"def run({', '.join(arguments)}):", *body, f"return ({results}{',' * bool(results)})"])
         exec(compile(self.source, "<captured program>", "exec"), self.space)
         self.run: Run = self.space["run"]
@@ -58,6 +57,11 @@ class Replay:
     def buffers(self) -> list[Any]:
         return self.pool.buffers
 
+    def _is_outside(self, value: Value) -> bool:
+        """Whether it may share memory with what came in."""
+        owners = self.homes.owners[value]
+        return not owners.isdisjoint(self.program.sources) or not owners.isdisjoint(self.program.constants)
+
     def _bind(self, letter: str, value: Any) -> str:
         name = f"{letter}{len(self.space)}"
         self.space[name] = value
@@ -65,10 +69,10 @@ class Replay:
 
     def _arguments(self) -> Iterator[str]:
         """Copies of the arguments that are cut into many pieces."""
-        results = {self.groups.root[v] for v in self.program.results}
+        looking = Counter(owner for owners in self.homes.owners.values() if len(owners) == 1 for owner in owners)
+        leaving = {owner for v in self.program.results for owner in self.homes.owners[v]}
         for value, source in self.program.sources.items():
-            views = len(self.groups.members.get(value, ())) - 1
-            if source.kind == "argument" and views >= MANY_VIEWS and value not in results:
+            if source.kind == "argument" and looking[value] > MANY_VIEWS and value not in leaving:
                 name = self.names[value]
                 self._fix(value, np.empty_like(value.like))
                 yield f"copyto({self.names[value]}, {name})"
@@ -78,37 +82,30 @@ class Replay:
         self.names[value] = self._bind("b", array)
 
     def _body(self) -> Iterator[str]:
-        root = self.groups.root
         for k, step in enumerate(self.program.steps):
-            dying = [v for v in self.groups.dying.get(k, ()) if v is not root[step.output]]
+            dying = self.homes.dying.get(k, [])
             view = self._view(step)
             if view is not None:
                 self._fix(step.output, view)
-            elif is_joining(step) and root[step.output] not in self.groups.kept:
+            elif is_joining(step) and self.homes.owns(step):
                 yield from self._joined(step)
-            elif writes(step) and root[step.output] not in self.groups.kept and (
-                    root[step.output] is step.output or step.output in self.groups.placed):  # fmt: skip
-                early = []
+            elif writes(step) and self.homes.owns(step):
                 if step.op.elementwise and not self.poison:  # it may write over what it reads, element by element
-                    early = [v for v in dying if v in self.held]
-                    for v in early:
-                        self.pool.give_back(self.held.pop(v))
+                    for home in [v for v in dying if v in self.held and v is not self.homes.home(step.output)]:
+                        self.pool.give_back(self.held.pop(home))
                 self._fix(step.output, self._room(step.output))
                 yield f"{self._call(step, step.op.into)}, out={self.names[step.output]})"
             else:
                 self.names[step.output] = f"v{step.output.number}"
                 yield f"v{step.output.number} = {self._call(step, step.op.forward)})"
-            yield from self._give_back(self.groups.dying.get(k, ()))
+            yield from self._give_back(dying)
 
     def _view(self, step: Step) -> Any:
         """The output, if it is a view of a fixed array."""
         if step.op.name == "pick" and step.inputs[0] in self.fixed:
             return self.fixed[step.inputs[0]][step.params["i"]]
         like = step.output.like
-        if not all(x in self.fixed for x in step.reads) or not any(True for _ in step.reads):
-            return None
-        root = self.groups.root
-        if root[step.output] is step.output or step.output in self.groups.placed or is_joining(step):
+        if not step.looks_at or not all(x in self.fixed for x in step.reads):
             return None
         inputs = [self.fixed[x] if isinstance(x, Value) else x for x in step.inputs]
         try:
@@ -124,45 +121,37 @@ class Replay:
 
     def _room(self, value: Value) -> Any:
         """Where a step writes: a buffer, or its part of the array that it will be joined into."""
-        joined, i = self.groups.placed.get(value, (value, 0))
-        root = self.groups.root[value]
-        if joined is value:
-            self.held[root] = self.pool.take(value.like)
-            return self.held[root]
-        if root not in self.held:
-            self.held[root] = self.pool.take(root.like)
-        whole = self.held[root] if joined is root else self._room(joined)
-        return list(parts_of(self.made[joined], whole))[i]
+        if value in self.homes.placed:
+            joined, i = self.homes.placed[value]
+            return list(parts_of(self.made[joined], self._room(joined)))[i]
+        if value not in self.held:
+            self.held[value] = self.pool.take(value.like)
+        return self.held[value]
 
     def _joined(self, step: Step) -> Iterator[str]:
         """The parts that no producer has written are copied."""
-        root = self.groups.root[step.output]
-        if step.output in self.groups.placed:
-            whole = self._room(step.output)
-        else:
-            if root not in self.held:
-                self.held[root] = self.pool.take(step.output.like)
-            whole = self.held[root]
+        whole = self._room(step.output)
         self._fix(step.output, whole)
-        if step.op.name == "concat" and not any(isinstance(x, Value) and x in self.groups.placed for x in step.inputs):
+        placed = self.homes.placed
+        if step.op.name == "concat" and not any(isinstance(x, Value) and x in placed for x in step.inputs):
             parts = ", ".join(self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs)
             yield f"concatenate(({parts},), axis={step.params.get('axis', 0)}, out={self.names[step.output]})"
             return
         for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, whole), strict=True)):
-            if not (isinstance(x, Value) and self.groups.placed.get(x) == (step.output, i)):
+            if not (isinstance(x, Value) and placed.get(x) == (step.output, i)):
                 given = self.names[x] if isinstance(x, Value) else self._bind("k", x)
                 yield f"copyto({self._bind('b', part)}, {given})"
 
-    def _give_back(self, groups: Any) -> Iterator[str]:
-        for root in groups:
-            buffer = self.held.pop(root, None)
+    def _give_back(self, homes: list[Value]) -> Iterator[str]:
+        for home in homes:
+            buffer = self.held.pop(home, None)
             if buffer is not None:
                 self.pool.give_back(buffer)
                 if self.poison:
                     spoiled = "nan" if buffer.dtype.kind in "fc" else 1
                     yield f"full({self._bind('b', buffer)}, {spoiled})"
-            elif root not in self.fixed and root in self.names:
-                yield f"{self.names[root]} = None"
+            elif home not in self.fixed and home in self.names:
+                yield f"{self.names[home]} = None"
 
     def _call(self, step: Step, function: Any) -> str:
         """``f3(b0, c1, axis=k2``, without the bracket that ends it."""
