@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .products import products_joined, transposes_packed
 from .program import Operand, Program, Step, Value
-from .sums import products_joined
 
 Pass = Callable[[Program], Program]
 SILENT = ("alias",)
@@ -73,7 +73,7 @@ def alive(program: Program) -> Program:
 
 
 EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, products_joined, alive)
+FAST: tuple[Pass, ...] = (*EXACT, products_joined, transposes_packed, alive)
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:

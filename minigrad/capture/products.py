@@ -1,12 +1,15 @@
-"""A sum of matrix products is one product of matrices laid side by side.
+"""Matrix products: fewer of them, on operands laid out as BLAS likes them.
 
-``A₁ B₁ + A₂ B₂ + … = [A₁ A₂ …] [B₁; B₂; …]``: the gradient of a weight that is used at every time step.
+A sum of products is one product of matrices laid side by side, ``A₁ B₁ + A₂ B₂ + … = [A₁ A₂ …] [B₁; B₂; …]``:
+the gradient of a weight that is used at every time step.  A transposed weight that takes part in
+many products is copied once, since a product with rows that lie together is up to a quarter faster.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,9 @@ from ..op import OPS
 from .program import Program, Step, Value
 
 FEW = 3
-"""From so many products on."""
+"""From so many products on they are joined."""
+MANY = 8
+"""From so many products on a transpose is copied."""
 
 
 def products_joined(program: Program) -> Program:
@@ -26,7 +31,7 @@ def products_joined(program: Program) -> Program:
     inside = {x for step in program.steps if step.op.name == "add" for x in step.reads
               if x in made and made[x].op.name == "add" and uses[x] == 1}  # fmt: skip
     steps: list[Step] = []
-    fresh = _Numbers(program)
+    fresh = Numbers(program)
     gone: set[Value] = set()
     for step in program.steps:
         if step.op.name == "add" and step.output not in inside:
@@ -50,6 +55,22 @@ def products_joined(program: Program) -> Program:
     return program.with_steps([s for s in steps if s.output not in gone])
 
 
+def transposes_packed(program: Program) -> Program:
+    """Reassociating: a transpose that is the left factor of many products is laid out anew."""
+    uses = Counter(step.inputs[0] for step in program.steps if _is_product(step))
+    fresh = Numbers(program)
+    packed: dict[Value, Value] = {}
+    steps: list[Step] = []
+    for step in program.steps:
+        if _is_product(step) and step.inputs[0] in packed:
+            step = replace(step, inputs=(packed[step.inputs[0]], step.inputs[1]))
+        steps.append(step)
+        if step.op.name == "matrix_transpose" and uses[step.output] >= MANY:
+            packed[step.output] = fresh(step.output.like.copy())
+            steps.append(Step(OPS["copy"], (step.output,), {}, packed[step.output]))
+    return program.with_steps(steps)
+
+
 def _terms(step: Step, made: dict[Value, Step], inside: set[Value]) -> Iterator[Any]:
     """The summands of a tree of additions, in their order."""
     stack = list(reversed(step.inputs))
@@ -66,7 +87,7 @@ def _is_product(step: Step | None) -> bool:
         isinstance(x, Value) and np.ndim(x.like) == 2 for x in step.inputs)  # fmt: skip
 
 
-def _one_product(products: list[Step], made: dict[Value, Step], fresh: _Numbers) -> Iterator[Step]:
+def _one_product(products: list[Step], made: dict[Value, Step], fresh: Numbers) -> Iterator[Step]:
     left, right = zip(*(p.inputs for p in products), strict=True)
     operands = []
     for side, axis in ((left, 1), (right, 0)):
@@ -86,7 +107,7 @@ def _one_product(products: list[Step], made: dict[Value, Step], fresh: _Numbers)
     yield Step(OPS["matmul"], tuple(operands), {}, fresh(products[0].output.like))
 
 
-def _added(terms: list[Any], step: Step, fresh: _Numbers) -> Iterator[Step]:
+def _added(terms: list[Any], step: Step, fresh: Numbers) -> Iterator[Step]:
     """The rest of a sum; its last step makes the value that the sum made."""
     total = terms[0]
     for k, term in enumerate(terms[1:], start=2):
@@ -97,7 +118,7 @@ def _added(terms: list[Any], step: Step, fresh: _Numbers) -> Iterator[Step]:
         yield Step(OPS["copy"], (total,), {}, step.output)
 
 
-class _Numbers:
+class Numbers:
     """Values that are new to a program."""
 
     def __init__(self, program: Program) -> None:
