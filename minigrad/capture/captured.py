@@ -34,7 +34,7 @@ class Captured:
 
     def __init__(self, f: Callable[..., Any], verify: bool = False, exact: bool = False) -> None:
         functools.update_wrapper(self, f)
-        self.f, self.verify, self.passes = f, verify, EXACT if exact else FAST
+        self.f, self.verify, self.exact = f, verify, exact
         self.known: dict[Hashable, _Trace] = {}
         self.newest: _Trace | None = None
         self.lock = RLock()  # the buffers of a replay belong to one call at a time
@@ -83,7 +83,7 @@ class _Trace:
         self.program, result, self.rebuild = record(captured.f, args, kwargs, [t for t in traced if t is not None])
         returned, _, _ = flatten(result)
         self.first = self.rebuild(iter([_leaves_here(x) for x in returned]))
-        self.replayed = Replay(run_passes(self.program, captured.passes))
+        self.replayed = Replay(run_passes(self.program, EXACT if captured.exact else FAST), captured.exact)
 
     def fits(self) -> bool:
         """Whether what is read besides the arguments still has the shapes that were recorded."""

@@ -18,6 +18,8 @@ from .program import Program, Step, Value
 
 Kind = tuple[Any, ...]
 JOINING = ("concat", "stack")
+LONG_ROWS = 16
+"""Rows of so many numbers may stand between others without slowing what writes them."""
 
 
 class Homes:
@@ -35,7 +37,8 @@ class Homes:
         The homes that no step reads after this one.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, exact: bool) -> None:
+        self.exact = exact
         outside = (*program.sources, *program.constants)
         self.owners: dict[Value, frozenset[Value]] = {v: frozenset({v}) for v in outside}
         for step in program.steps:
@@ -80,9 +83,17 @@ class Homes:
         """Let the producers of a joined value write into its parts."""
         for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, step.output.like), strict=True)):
             producer = made.get(x) if isinstance(x, Value) else None
-            if (producer is not None and writes(producer) and not producer.looks_at and x not in leaving
-                    and x not in self.placed and part.strides == x.like.strides):  # fmt: skip
+            if (producer is not None and not producer.looks_at and x not in leaving and x not in self.placed
+                    and self._fits(producer, part)):  # fmt: skip
                 self.placed[x] = step.output, i
+
+    def _fits(self, producer: Step, part: Any) -> bool:
+        """Whether a step may write into this part of an array."""
+        same = part.strides == producer.output.like.strides
+        if self.exact or not (is_joining(producer) or producer.op.elementwise):
+            return same and writes(producer)
+        rows = part.ndim > 0 and part.strides[-1] == part.itemsize and part.shape[-1] >= LONG_ROWS
+        return (same or rows) and (writes(producer) or is_joining(producer))
 
 
 def writes(step: Step) -> bool:

@@ -25,6 +25,8 @@ class Replay:
     Parameters
     ----------
     program : Program
+    exact : bool
+        Every array as it was laid out when recorded; otherwise a part may be written between others.
     poison : bool
         Spoil a buffer when it is given back: for tests.
 
@@ -35,9 +37,9 @@ class Replay:
     buffers : list of ndarray
     """
 
-    def __init__(self, program: Program, poison: bool = False) -> None:
+    def __init__(self, program: Program, exact: bool = True, poison: bool = False) -> None:
         self.program, self.poison = program, poison
-        self.homes, self.pool = Homes(program), Pool()
+        self.homes, self.pool = Homes(program, exact), Pool()
         self.space: dict[str, Any] = {"copyto": np.copyto, "concatenate": np.concatenate, "copy": np.array, "full": np.ndarray.fill, "nan": np.nan}
         self.names: dict[Value, str] = {}
         self.fixed: dict[Value, Any] = dict(program.constants)  # arrays that are the same at every replay
