@@ -216,10 +216,20 @@ def test_an_op_may_hand_on_its_input_for_some_numbers(user_op):
         z = mg.exp(mg.sin(x)) * mg.cos(x)
         return y * z, y
 
+    some, none = np.array([-3.0, 1.0]), np.array([2.0, 1.0])
+    for recorded, other in ((some, none), (none, some)):
+        captured = capture(f)
+        captured(recorded)
+        same_bits(captured(other), f(mg.tensor(other)))
+
+
+def test_the_zero_law_is_live():
+    def f(x):
+        return mg.grad(lambda x: mg.sum(mg.where(x > 0, mg.sqrt(x * 1.0), x)))(x)
+
     captured = capture(f)
-    captured(np.array([-3.0, 1.0]))  # recorded where it makes a new array
-    x = np.array([2.0, 1.0])
-    same_bits(captured(x), f(mg.tensor(x)))
+    for x in ([1.0, 2.0], [0.0, 3.0], [4.0, 0.0]):
+        same_bits(captured(np.array(x)), f(mg.tensor(x)))
 
 
 def test_the_fast_passes_change_nothing_but_rounding(rng):

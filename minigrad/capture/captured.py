@@ -95,7 +95,8 @@ class _Trace:
         program = self.replayed.program
         given = [a for a in arrays if a is not None]
         read = [given[s.place] if s.kind == "argument" else s.place._node.value for s in program.sources.values()]
-        found = iter(self.replayed.run(*read))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # as in a rule with poles
+            found = iter(self.replayed.run(*read))
         outputs = [_made(next(found)) if isinstance(x, Value) else x for x in program.outputs]
         for parameter, _ in program.effects:
             parameter.grad = _made(next(found))

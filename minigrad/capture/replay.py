@@ -107,7 +107,8 @@ class Replay:
         if step.op.name == "pick" and step.inputs[0] in self.fixed:
             return self.fixed[step.inputs[0]][step.params["i"]]
         like = step.output.like
-        if not step.looks_at or not all(x in self.fixed for x in step.reads):
+        # a linear op moves numbers, whatever they are; another may hand on its input for some only
+        if not step.looks_at or step.op.linear != "jointly" or not all(x in self.fixed for x in step.reads):
             return None
         inputs = [self.fixed[x] if isinstance(x, Value) else x for x in step.inputs]
         try:
