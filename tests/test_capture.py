@@ -222,7 +222,7 @@ def test_an_op_may_hand_on_its_input_for_some_numbers(user_op, monkeypatch):
         captured = capture(f)
         captured(recorded)
         same_bits(captured(other), f(mg.tensor(other)))
-        assert odd.op.forward in captured._newest().replayed.space.values()  # asked anew at each replay
+        assert any(v is odd.op.forward for v in captured._newest().replayed.space.values())  # asked anew each time
 
 
 def test_the_zero_law_is_live():
