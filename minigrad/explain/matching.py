@@ -372,7 +372,7 @@ class Matching:
             for k in ks:
                 key = role.at(self._step(self.seen[k]))
                 another = (key not in self.equal[k] and (self.equal[k] or in_turn) and role != self._by_name(name)
-                           and (name, line) not in supposed)  # fmt: skip
+                           and name not in self.names and (name, line) not in supposed)  # fmt: skip
                 if key in self.adjoints and not another:
                     rank = key in self.equal[k], sure, k
                     chosen[key] = max(chosen.get(key, (rank, k)), (rank, k))
