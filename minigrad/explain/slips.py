@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -47,6 +48,8 @@ class Kind(StrEnum):
     SUM_FOR_PRODUCT = "sum where a product belongs"
     DOT = "dot product for ⊙"
     SHAPE = "shape"
+    LEFT_OVER = "added to what was there"
+    CLIPPED = "clipped"
     NOT_FINITE = "not finite"
     UNKNOWN = "unknown"
 
@@ -78,6 +81,7 @@ class Step(NamedTuple):
     t: int | None
 
 
+@cache
 def step_of(name: str | None) -> Step:
     """The family and the time step that a name tells."""
     found = re.fullmatch(r"(.*)<(-?\d+)>( before .*)?", name or "")
@@ -148,11 +152,27 @@ class Suspect:
                 if self.fits(np.roll(expected, shift, axis)):
                     yield Diagnosis(Kind.ORDER, f"its entries stand in another order: rolled by {shift} along axis "
                                     f"{axis}, as with [x, a] where [a, x] is meant")  # fmt: skip
+            yield from self._blocks(axis)
+        most = np.max(np.abs(got), initial=0.0)
+        cut = np.sum(np.abs(expected) > most + allowed)
+        if cut and self.fits(np.clip(expected, -most, most)):
+            yield Diagnosis(Kind.CLIPPED, f"it is clipped at ±{most:.6g}, which changes {cut} of its {got.size} entries")
         passed_on = {*self.segment.ends, *self.segment.inner}  # these by way of a forgotten derivative
         for other in self._alike(self.segment.node, 2):
             if other in self.adjoints and other not in passed_on and self.fits(self.adjoints[other]):
                 kind, words = self._relation(other, self.segment.node)
                 yield Diagnosis(kind, f"it is the adjoint of {self.called(other)}: {words}")
+
+    def _blocks(self, axis: int) -> Iterator[Diagnosis]:
+        """Blocks of equal size, as of the gates in one matrix, in another order."""
+        for n in range(2, 9):
+            if self.got.shape[axis] % n:
+                continue
+            wanted, given = np.split(self.expected, n, axis), np.split(self.got, n, axis)
+            order = [next((k for k, w in enumerate(wanted) if np.all(np.abs(w - g) <= self.allowed)), None) for g in given]
+            if None not in order and sorted(order) == list(range(n)):  # type: ignore[type-var]
+                yield Diagnosis(Kind.ORDER, f"of its {n} blocks along axis {axis} stand, in this order, number "
+                                f"{', '.join(str(1 + (k or 0)) for k in order)}")  # fmt: skip
 
     def _multiple(self, k: float) -> Diagnosis:
         if k == 0:
@@ -237,13 +257,19 @@ class Suspect:
             if self.fits(with_slip(slip)):
                 yield found(kind, sentence)
 
+    def _has_upstream(self, via: str) -> bool:
+        """Whether the adjoint there is more than a one, which multiplies nothing."""
+        node = self.chain.nodes.get(via.partition(" #")[0])
+        return node is None or node not in self.adjoints or not np.all(self.adjoints[node] == 1)
+
     def _branch(self, edge: Edge, k: float) -> tuple[Kind, str]:
         via, parent = self.via(edge), self.called(edge.parent) or "this value"
         fork = len(self.chain.edges[edge.parent]) > 1
         what = f"the branch via {via}" if fork else f"what comes via {via}"
         if abs(k) < 1e-9:
             t, later = step_of(self.called(edge.parent)).t, step_of(via.partition(" #")[0]).t
-            if fork and t is not None and later is not None and later > t:
+            ways = [step_of(label.partition(" #")[0]).t for label in self.chain.labels(edge.parent)]
+            if fork and t is not None and later is not None and later > t and sum((w or 0) > t for w in ways) == 1:
                 return (Kind.HANDOVER, f"{what} is missing: {parent} also flows into a later block, whose "
                         "adjoint must be handed over")  # fmt: skip
             return (Kind.DROPPED, f"{what} is missing")
@@ -258,8 +284,9 @@ class Suspect:
         assert op is not None
         via = self.via(edge)
         upstream = f"δ{via.partition(' #')[0]}"
-        yield (Kind.NO_UPSTREAM, f"the branch via {via} is the bare local derivative: {upstream} must multiply it",
-               lambda chain, e, g: chain.contribution(e, _ones(g)))  # fmt: skip
+        if self._has_upstream(via):
+            yield (Kind.NO_UPSTREAM, f"the branch via {via} is the bare local derivative: {upstream} must multiply it",
+                   lambda chain, e, g: chain.contribution(e, _ones(g)))  # fmt: skip
         if op.linear != "jointly":
             yield (Kind.FORGOTTEN, f"the local derivative of {op.name} in {via} is forgotten: {upstream} is passed on "
                    "as it stands", lambda chain, e, g: _as_it_stands(chain, e, g))  # fmt: skip
@@ -350,22 +377,30 @@ class Suspect:
 
     def as_an_activation(self) -> Iterator[Diagnosis]:
         """Hypotheses on an activation that is written out in several stages."""
-        node, ends = self.segment.node, self.segment.ends
-        if len(ends) != 1 or self.called(node) != f"{self.called(ends[0])} before activation":
+        node, called = self.segment.node, (self.called(self.segment.node) or "").removesuffix(" before activation")
+        end = self.chain.nodes.get(called)
+        if end is None or called == self.called(node):
             return
-        (end,) = ends
-        x, y, g = self.chain.value(node), self.chain.value(end), self.adjoints[end]
-        names = {"x": f"{self.called(node)}", "y": f"{self.called(end)}"}
+        table = self.segment.run(self.adjoints)
+        if end not in table:
+            return
+        x, y, g = self.chain.value(node), self.chain.value(end), table[end]
+        names = {"x": f"{self.called(node)}", "y": called}
         pieces = {"1": lambda y, x: np.ones_like(y), "{y} ⊙ (1 − {y})": lambda y, x: y * (1 - y),
                   "1 − {y}²": lambda y, x: 1 - y * y, **PIECES}  # fmt: skip
         for words, formula in pieces.items():
             if self.fits(g * formula(y, x)):
                 kind = Kind.FORGOTTEN if words == "1" else Kind.DERIVATIVE
-                yield Diagnosis(kind, f"the derivative of {names['y']} by {names['x']} is written {words.format(**names)}",
-                                names["y"])  # fmt: skip
+                yield Diagnosis(kind, f"the derivative of {called} by {names['x']} is written {words.format(**names)}", called)
         if self.fits(self.segment.at({node: y}).total(self.adjoints)):
-            yield Diagnosis(Kind.ACTIVATED, f"the derivative is taken at {names['y']}, which is activated already, not at "
-                            f"{names['x']}", names["y"])  # fmt: skip
+            yield Diagnosis(Kind.ACTIVATED, f"the derivative is taken at {called}, which is activated already, not at "
+                            f"{names['x']}", called)  # fmt: skip
+        for other in self._alike(end, 1):
+            kind, relation = self._relation(other, end)
+            for words in ("{y} ⊙ (1 − {y})", "1 − {y}²"):
+                if self.fits(self.expected / _nonzero(pieces[words](y, x)) * pieces[words](self.chain.value(other), x)):
+                    yield Diagnosis(kind, f"the derivative of {called} is taken at {self.called(other)} in place of {called}: "
+                                    f"{relation}", called)  # fmt: skip
 
     # --- the adjoints that it starts from --------------------------------------------------------
 
@@ -385,7 +420,7 @@ class Suspect:
         for other in self._alike(first, 1):
             shift = self._shift(first, other)
             found = {end: self._shifted(end, shift) for end in group}
-            swapped = {end: self.adjoints[m] for end, m in found.items() if m is not None and m in self.adjoints}
+            swapped = {end: self.adjoints[m] for end, m in found.items() if m is not self.segment.node and m in self.adjoints}
             if swapped and self.fits(self.segment.total({**self.adjoints, **swapped})):
                 kind, words = self._relation(other, first)
                 yield Diagnosis(kind, f"δ{self.called(other)} is passed on where δ{self.called(first)} belongs: {words}{everywhere}",
@@ -481,7 +516,7 @@ class Suspect:
             return Kind.TIME_SHIFT, f"the step is off by {(there.t or 0) - (here.t or 0):+d}"
         if here.t == there.t:
             return Kind.NEIGHBOUR, "another value of the same step" if here.t is not None else "another one's value"
-        return Kind.TIME_SHIFT, "another value, of another step"
+        return Kind.NEIGHBOUR, "another value, of another step"
 
 
 def diagnose(suspect: Suspect) -> Diagnosis:
@@ -564,6 +599,8 @@ def _not_transposed(chain: Chain, edge: Edge, g: Any) -> Any:
     other = chain.inputs(edge.consumer)[1 - edge.i]
     c = np.array(chain.contribution(edge, g))
     if edge.i == 0:
+        if np.ndim(other) == 2 and other.shape[0] == other.shape[1] == np.shape(g)[-1]:
+            return g @ other
         return c.T if c.ndim == 2 and c.shape[0] == c.shape[1] else None
     m, k = other.shape
     if k < m:
@@ -576,6 +613,10 @@ def collapsed(c: Any, axis: int | None) -> Any:
     return np.broadcast_to(np.sum(c, axis=axis, keepdims=True), np.shape(c))
 
 
+def _nonzero(a: Any) -> Any:
+    return np.where(a == 0, 1, a)
+
+
 def _one_column(g: Any, take: int) -> Any:
     if np.ndim(g) != 2:
         raise ValueError("no batch")
@@ -585,11 +626,13 @@ def _one_column(g: Any, take: int) -> Any:
 
 
 def _end_of(chain: Chain, edge: Edge, g: Any, take: int) -> Any:
-    """The first or the last rows of an adjoint that a stage splits."""
+    """The first or the last part of an adjoint that a stage splits."""
     n, whole = np.shape(edge.parent.value), np.shape(g)
-    if len(n) != len(whole) or n[1:] != whole[1:] or n[:1] >= whole[:1]:
+    axes = [axis for axis, (a, b) in enumerate(zip(n, whole, strict=False)) if a < b]
+    if len(n) != len(whole) or len(axes) != 1 or any(a > b for a, b in zip(n, whole, strict=True)):
         raise ValueError("nothing is split")
-    return g[: n[0]] if take == 0 else g[-n[0] :]
+    (axis,) = axes
+    return np.take(g, range(n[axis]) if take == 0 else range(-n[axis], 0), axis)
 
 
 def _next_to(chain: Chain, edge: Edge, g: Any, d: int) -> Any:

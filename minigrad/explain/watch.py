@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
@@ -20,19 +22,31 @@ class Seen(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the local variable; for an entry of a local dict ``grads['W_f']``.
+        Of the local variable; for an entry of a local dict ``grads['W_f']``, for an attribute
+        ``self.dWf``, for an entry of a list the list's.
     line : int
-        Of the statement, in its file.
+        Of the statement, in its file; for an argument that of the call; 0 if there is none.
     array : ndarray or Tensor
         What it held afterwards; arrays are copied.
     counters : dict of str -> int
         The integers among the locals, those of the callers in the same file included.
+    entry : int or None
+        Which entry of a list it is.
     """
 
     name: str
     line: int
     array: Any
     counters: dict[str, int]
+    entry: int | None = None
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What may tell the step: the counters; of an entry of a list its place."""
+        return self.counters if self.entry is None else {"": self.entry}
+
+
+Place = tuple[str, int | None]
 
 
 def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, list[Seen]]:
@@ -40,22 +54,24 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
 
     Notes
     -----
-    In-place changes (``dW += ...``, ``grads["b"][t] = ...``) count as assignments.  The debugger's
-    hook is used, so a debugger does not see this call.
+    In-place changes (``dW += ...``, ``grads["b"][t] = ...``) count as assignments, and so does what
+    a helper is called with if the caller has no name for it.  The debugger's hook is used, so a
+    debugger does not see this call.
     """
     file = function.__code__.co_filename
     seen: list[Seen] = []
-    held: dict[FrameType, dict[str, Any]] = {}
+    held: dict[FrameType, dict[Place, tuple[Any, Any]]] = {}
     lines: dict[FrameType, int] = {}
 
     def look(frame: FrameType) -> None:
         before = held[frame]
-        for name, value in _arrays(frame.f_locals):
-            old = before.get(name)
-            if old is value or isinstance(old, np.ndarray) and isinstance(value, np.ndarray) and _same(old, value):
+        for place, value in _arrays(frame.f_locals):
+            old, copy = before.get(place, (None, None))
+            if old is value and (copy is value or _same(copy, value)):  # neither another array nor changed in place
                 continue
-            before[name] = kept = value.copy() if isinstance(value, np.ndarray) else value
-            seen.append(Seen(name, lines[frame], kept, _counters(frame, file)))
+            kept = _kept(value)
+            before[place] = value, kept
+            seen.append(Seen(place[0], lines[frame], kept, _counters(frame, file), place[1]))
 
     def local(frame: FrameType, event: str, _: Any) -> Any:
         look(frame)
@@ -66,11 +82,15 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
         if frame.f_code.co_filename != file:
             return None
         lines[frame] = frame.f_lineno
-        if not held:  # what a function is given it starts from
-            seen.extend(Seen(name, frame.f_lineno, value, {}) for name, value in _arrays(frame.f_locals)
-                        if isinstance(value, Tensor))  # fmt: skip
-        held[frame] = {name: value.copy() if isinstance(value, np.ndarray) else value
-                       for name, value in _arrays(frame.f_locals)}  # fmt: skip
+        held[frame] = {}
+        caller = frame.f_back
+        named = {id(value) for _, value in _arrays(caller.f_locals)} if caller in held else set()
+        for place, value in _arrays(frame.f_locals):
+            kept = _kept(value)
+            held[frame][place] = value, kept
+            told = id(value) not in named if caller in held else True
+            if told and isinstance(value, Tensor) is (caller not in held):  # tensors are what `name_locals` was called with
+                seen.append(Seen(place[0], lines.get(caller, 0) if caller else 0, kept, _counters(caller, file), place[1]))
         return local
 
     before = sys.gettrace()
@@ -79,19 +99,30 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
         result = function(*args, **kwargs)
     finally:
         sys.settrace(before)
-    seen += [Seen(name, 0, np.array(value), {}) for name, value in _arrays({"result": result})
+    seen += [Seen(name, 0, np.array(value), {}) for (name, _), value in _arrays({"result": result})
              if isinstance(result, dict)]  # fmt: skip
     return result, seen
 
 
-def _arrays(values: Any) -> Iterator[tuple[str, Any]]:
+def _arrays(values: Any) -> Iterator[tuple[Place, Any]]:
+    """The arrays and tensors among local variables, in their dicts and lists, and of `self`."""
     for name, value in list(values.items()):
-        if isinstance(value, Tensor) or isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            yield str(name), value
-        elif isinstance(value, dict):
-            for key, entry in value.items():
-                if isinstance(key, str) and isinstance(entry, np.ndarray) and entry.dtype.kind == "f":
-                    yield f"{name}[{key!r}]", entry
+        inside: Iterator[tuple[str, Any, Any]] = iter([(name, None, value)])
+        if isinstance(value, dict):
+            inside = ((f"{name}[{k!r}]", None, v) if isinstance(k, str) else (name, k, v) for k, v in value.items())
+        elif isinstance(value, list):
+            inside = ((name, k, v) for k, v in enumerate(value))
+        elif name == "self":
+            yield from (((f"self.{attribute}", k), v) for (attribute, k), v in _arrays(vars(value)))
+            continue
+        for label, k, array in inside:
+            if (k is None or type(k) is int) and (
+                    isinstance(array, Tensor) or isinstance(array, np.ndarray) and array.dtype.kind == "f"):  # fmt: skip
+                yield (label, k), array
+
+
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _same(a: Array, b: Array) -> bool:
@@ -131,14 +162,16 @@ def name_locals(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> mg.blame_function(backward, W, x, cache, of=loss)
     """
     result, seen = watch(function, *args, **kwargs)
-    tensors = [s for s in seen if isinstance(s.array, Tensor)]
+    tensors = [s for s in seen if isinstance(s.array, Tensor) and s.entry is None]
     counter = _loop(tensors)
     first = min((s.counters[counter] for s in tensors if counter in s.counters), default=0)
-    looped = {s.name for s in tensors if counter in s.counters}
+    rounds = {(s.name, s.counters[counter]) for s in tensors if counter in s.counters}
+    looped = {name for name, count in Counter(name for name, _ in rounds).items() if count > 1}
     last: dict[str, Tensor] = {}
-    for s in tensors:
+    for s in sorted(tensors, key=lambda s: s.line == 0):  # an argument under its own name if it has no other
+        name = re.sub(r".*\['(.*)'\]|self\.", r"\1", s.name)  # p["Wf"] and self.Wf are Wf
         step = s.counters.get(counter, first - 1) - first + 1  # what a loop starts from is its step 0
-        last[f"{s.name}<{step}>" if s.name in looped else s.name] = s.array
+        last[f"{name}<{step}>" if s.name in looped else name] = s.array
     for name, tensor in sorted(last.items(), key=lambda item: "<" not in item[0]):
         if tensor.name is None:
             tensor.named(name)
