@@ -296,7 +296,7 @@ def test_a_slip_in_a_notebook_is_found_with_its_line(right, wrong, guilty, kind)
     assert {c.kind for c in verdict.culprits} == {kind}
     variable = right.partition(" =")[0].strip()
     if " = " in right and variable != "dc_prev":
-        assert all(f"{variable} (line " in c.stage for c in verdict.culprits)
+        assert all(f"{variable} (line " in c.line for c in verdict.culprits)
 
 
 def test_what_names_do_not_say_can_be_told():

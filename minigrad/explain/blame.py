@@ -61,6 +61,8 @@ class Culprit:
     got : ndarray
     forward : bool
         It is a value, not an adjoint.
+    line : str
+        ``dc (line 44)``, the variable that holds it, if it comes from code.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Culprit:
     expected: Array
     got: Array
     forward: bool = False
+    line: str = ""
 
     @property
     def error(self) -> float:
@@ -147,7 +150,7 @@ class Verdict:
                          + _listed([j.name for j in self.judged if j.status is Status.UNJUDGED]))  # fmt: skip
         alone = [j.name for j in self.judged if "autodiff" in j.origin and not j.forward]
         if alone:
-            lines.append(f"  from autodiff's adjoints, none being given: {_listed(alone)}")
+            lines.append(f"  judged from autodiff's adjoints, as none were given between these and the output: {_listed(alone)}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,7 +158,7 @@ class Verdict:
         return {
             "ok": self.ok,
             "culprits": [{"name": c.name, "stage": c.stage, "kind": c.kind.name, "diagnosis": c.diagnosis,
-                          "forward": c.forward, "error": c.error}
+                          "forward": c.forward, "error": c.error, "line": c.line}
                          for c in self.culprits],
             "judged": [{"name": j.name, "status": j.status.name, "origin": list(j.origin), "error": j.error,
                         "forward": j.forward} for j in self.judged],
@@ -220,6 +223,7 @@ class Trial:
         self.judged: list[Judged] = []
         self.spoiled: set[Node] = set()
         self._check_values(values)
+        self.named = {step_of(name): node for name, node in self.chain.nodes.items()}
         self.given: dict[Node, tuple[str, Array]] = {}
         self.branches: dict[Node, list[tuple[list[int], str, Array]]] = {}
         for key, array in manual.items():
@@ -379,11 +383,21 @@ class Trial:
         segment = self.chain.segment(node, self.given, branch)
         far = len(segment.inner) > LONG
         found = diagnose(Suspect(segment, self._anywhere(), got, expected, scale, 10 * rtol, self.likely,
-                                 tired=far and self.in_vain >= 2))  # fmt: skip
+                                 tired=far and self.in_vain >= 2, before=self._before(node, branch)))  # fmt: skip
         if found.role:
             self.likely.append(found.role)
         self.in_vain += far and found.kind is Kind.UNKNOWN
         return found
+
+    def _before(self, node: Node, branch: list[int] | None) -> list[Array]:
+        """What was given for the same node, or the same branch of it, a step later: the loop's round before."""
+        step = step_of(self.chain.names[node])
+        later = next((n for s, n in self.named.items() if step.t is not None and s == step._replace(t=step.t + 1)), None)
+        if later is None:
+            return []
+        if branch is None:
+            return [self.given[later][1]] if later in self.given else []
+        return [array for _, _, array in self.branches.get(later, ())]
 
     def _anywhere(self) -> Adjoints:
         """Every adjoint as its author has it, those further back too, which may stand here by mistake."""
@@ -438,7 +452,9 @@ def _told(same: list[Culprit]) -> str:
     say = first.in_t if len(same) > 1 else str
     where = f" [{say(first.stage)}]" if first.stage else ""
     off = max(c.error for c in same)
-    return (f"{'the value of ' if first.forward else ''}{_listed([c.name for c in same])}: {say(first.diagnosis)} "
+    lines = list(dict.fromkeys(c.line for c in same if c.line))
+    held = f"{_listed(lines)}, the adjoint of " if lines else "the value of " if first.forward else ""
+    return (f"{held}{_listed([c.name for c in same])}: {say(first.diagnosis)} "
             f"(off by {off:.1e}, relative){where}")  # fmt: skip
 
 

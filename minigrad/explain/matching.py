@@ -131,7 +131,7 @@ def blame_function(backward: Callable[..., Any], *args: Any, of: Tensor, names: 
     matching = Matching(Trial(of, {}, {}, rtol, seed), arrays, dict(names or {}), aliases or {})
     verdict = Trial(of, {key: s.array for key, s in matching.manual.items()}, values or {}, rtol, seed).verdict()
     where = {key: f"{s.name} (line {s.line})" if s.line else s.name for key, s in matching.made.items()}
-    culprits = tuple(replace(c, stage="; ".join(filter(None, (c.stage, where.get(c.name, ""))))) for c in verdict.culprits)
+    culprits = tuple(replace(c, line=where.get(c.name, "")) for c in verdict.culprits)
     return Matched(culprits, verdict.judged, where, matching.unmatched, result)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from ..graph import Node
 from ..op import OPS, Op
 from .chain import Adjoints, Array, Chain, Edge, Segment
+from .formula import formula
 
 LONG = 60
 """On a way of more edges than this, slips are looked for that were made at every step, or a single branch's size."""
@@ -109,13 +110,16 @@ class Suspect:
         The roles of stages where a slip was found before.
     tired : bool
         Look nowhere else.
+    before : sequence of array
+        What its variable may have held in the loop's round before.
     """
 
     def __init__(self, segment: Segment, adjoints: Adjoints, got: Array, expected: Array,
-                 scale: float, tolerance: float, likely: Sequence[Any] = (), tired: bool = False) -> None:  # fmt: skip
+                 scale: float, tolerance: float, likely: Sequence[Any] = (), tired: bool = False,
+                 before: Sequence[Array] = ()) -> None:  # fmt: skip
         self.segment, self.chain, self.adjoints = segment, segment.chain, adjoints
         self.got, self.expected = got, expected
-        self.allowed, self.likely, self.tired = tolerance * scale, likely, tired
+        self.allowed, self.likely, self.tired, self.before = tolerance * scale, likely, tired, before
         self.name = self.called(segment.node) or segment.node.label
         self.named = {step_of(name): node for name, node in self.chain.nodes.items()}
 
@@ -145,6 +149,9 @@ class Suspect:
         k = multiple(got, expected, allowed)
         if k is not None:
             yield self._multiple(k)
+        if any(before.shape == got.shape and self.fits(expected + before) for before in self.before):
+            yield Diagnosis(Kind.LEFT_OVER, "it is added to what the variable held in the round before: '+=' stands where '=' "
+                            "belongs")  # fmt: skip
         if got.ndim == 2 and got.shape[0] == got.shape[1] and self.fits(expected.T):
             yield Diagnosis(Kind.TRANSPOSE, f"it is the transpose of what {self.name} should be")
         for axis in range(got.ndim):
@@ -325,9 +332,9 @@ class Suspect:
                f"{x_name}", activated_again)  # fmt: skip
         yield (Kind.DERIVATIVE, f"the derivative of {op.name} in {via} is written in its input {x_name} where its output "
                f"{y_name} belongs", lambda chain, e, g: chain.contribution(e, g, chain.value(e.parent)))  # fmt: skip
-        for words, formula in PIECES.items():
+        for words, piece in PIECES.items():
             yield (Kind.DERIVATIVE, f"the derivative of {op.name} in {via} is written {words.format(y=y_name, x=x_name)}",
-                   lambda chain, e, g, f=formula: g * f(chain.value(e.consumer), chain.value(e.parent)))  # type: ignore[misc]  # fmt: skip
+                   lambda chain, e, g, f=piece: g * f(chain.value(e.consumer), chain.value(e.parent)))  # type: ignore[misc]  # fmt: skip
         for other in OPS.values():
             if other is not op and other.elementwise and other.arity == 1 and other.passes(0) and bare(other):
                 yield (Kind.DERIVATIVE, f"the derivative of {other.name} stands where that of {op.name} belongs, in {via}",
@@ -356,7 +363,14 @@ class Suspect:
         for j, operand in enumerate(consumer.inputs):
             if operand is None or j == edge.i and op.linear == "each":
                 continue
-            shown = self.called(operand) or f"input {j}"
+            shown = self.called(operand) or formula(operand, self.chain.names)
+
+            def complement(chain: Chain, e: Edge, g: Any, j: int = j) -> Any:
+                at = chain.inputs(e.consumer)
+                at[j] = 1 - at[j]
+                return chain.contribution(e, g, inputs=at)
+
+            yield Kind.NEIGHBOUR, f"1 − {shown} stands where {shown} belongs, in {via}", complement
             for node in self._alike(operand, 1, nearby=via):
                 kind, words = self._relation(node, operand, nearby=via)
                 shift = self._shift(operand, node, nearby=via)
@@ -388,8 +402,8 @@ class Suspect:
         names = {"x": f"{self.called(node)}", "y": called}
         pieces = {"1": lambda y, x: np.ones_like(y), "{y} ⊙ (1 − {y})": lambda y, x: y * (1 - y),
                   "1 − {y}²": lambda y, x: 1 - y * y, **PIECES}  # fmt: skip
-        for words, formula in pieces.items():
-            if self.fits(g * formula(y, x)):
+        for words, derivative in pieces.items():
+            if self.fits(g * derivative(y, x)):
                 kind = Kind.FORGOTTEN if words == "1" else Kind.DERIVATIVE
                 yield Diagnosis(kind, f"the derivative of {called} by {names['x']} is written {words.format(**names)}", called)
         if self.fits(self.segment.at({node: y}).total(self.adjoints)):
@@ -457,7 +471,7 @@ class Suspect:
         yield (Kind.PRODUCT_FOR_SUM, f"the branches via {' and '.join(labels)} are multiplied; at a fork they add up",
                lambda parts: np.prod(parts, axis=0))  # fmt: skip
         for k, label in enumerate(labels):
-            kind, sentence = Kind.OVERWRITTEN, f"only the branch via {label} is left: '=' stands where '+=' belongs"
+            kind, sentence = Kind.OVERWRITTEN, f"only the branch via {label} is left: the others are missing, or '=' stands where '+=' belongs"
             if len(edges) == 2:
                 kind, sentence = self._branch(edges[1 - k], 0.0)
             yield kind, sentence, lambda parts, k=k: parts[k] if k < len(parts) else None  # type: ignore[misc]
@@ -478,8 +492,8 @@ class Suspect:
                             "add up")  # fmt: skip
         for part, label in zip(parts, labels, strict=True):
             if len(parts) > 2 and self.fits(part):
-                yield Diagnosis(Kind.OVERWRITTEN, f"only the contribution via {label} is left: '=' stands where '+=' "
-                                "belongs", label)  # fmt: skip
+                yield Diagnosis(Kind.OVERWRITTEN, f"only the contribution via {label} is left: the others are "
+                                "missing, or '=' stands where '+=' belongs", label)  # fmt: skip
         for k, (part, label) in enumerate(zip(parts, labels, strict=True)):
             for j, other in enumerate(labels):
                 if j != k and self.fits(self.expected - parts[j] + part):
