@@ -3,6 +3,7 @@
 The corpus is the hand derivation `models.lstm_manual.backward` with one line changed at a time,
 as in derivations that people published (the paper's printed formulas among them) or by changing
 line after line systematically.  Each slip says which adjoints it makes wrong by themselves.
+Another corpus are slips in code of other styles, see `benchmarks.notebooks`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from minigrad.explain import Kind, Verdict
 from models import lstm_manual
 from models.compare import lstm_of, random_problem
 
+from . import notebooks
 from .timing import parser, report
 
 T, B, N_X, N_A = 4, 2, 3, 4
@@ -300,6 +302,7 @@ def main(argv: Sequence[str]) -> None:
     asked.add_argument("--seeds", type=int, default=3, help="problems per slip")
     asked.add_argument("--pairs", type=int, default=300)
     asked.add_argument("--right", type=int, default=1000, help="right derivations")
+    asked.add_argument("--notebooks", type=int, default=1, help="problems per slip in code of other styles")
     asked.add_argument("--misses", action="store_true", help="say what was missed")
     options = asked.parse_args(argv)
     rows = []
@@ -313,6 +316,16 @@ def main(argv: Sequence[str]) -> None:
     rows.append({"manual": "two slips", "tried": tried, "right stage": f"{found / tried:.1%}", "right sentence": ""})
     alarms = list(false_alarms(options.right, 1))
     rows.append({"manual": "right", "tried": options.right, "right stage": f"{len(alarms)} blamed", "right sentence": ""})
+    others = list(notebooks.singles(range(1, 1 + options.notebooks)))
+    if others:
+        placed, named, _ = (sum(column) if k < 2 else 0 for k, column in enumerate(zip(*others, strict=True)))
+        rows.append({"manual": "code in other styles", "tried": len(others), "right stage": f"{placed / len(others):.1%}",
+                     "right sentence": f"{named / len(others):.1%}"})  # fmt: skip
+        misses += [words for _, good, words in others if not good]
+    strange = list(notebooks.false_alarms(options.right // 3, 2))
+    rows.append({"manual": "right, in other styles", "tried": options.right // 3, "right stage": f"{len(strange)} blamed",
+                 "right sentence": ""})  # fmt: skip
+    alarms += strange
     report(f"What mg.blame finds: {len(CORPUS)} slips in the LSTM's backward pass, T = {T}", rows, json_path=options.json)
     for line in [*misses, *missed, *alarms] if options.misses else alarms:
         print(line)

@@ -287,17 +287,18 @@ class Matching:
         state = self._cost()
         chosen = self._chosen(self.roles, self.supposed)
         between = self._between(state.wrong, chosen)
-        best: tuple[float, bool, str] = state.cost, False, ""
+        best: tuple[float, bool, int, str] = state.cost, False, -len(self.seen), ""
         found = None
         for place in self.groups:
             if place[0] in self.names or not state.wrong and place not in state.strangers:
                 continue
             by_name = self._by_name(place[0])
+            own = {key for key, k in chosen.items() if self._place(k) == place}
             for role, keys in self._free_roles(place, chosen):
                 if not between.isdisjoint(keys) if state.wrong else role == by_name:
                     then = self._cost(self.supposed | {place: role})
-                    rank = then.cost, role != by_name, role.key
-                    mended = state.wrong - then.wrong if state.wrong else state.strangers - then.strangers - {place}
+                    rank = then.cost, role != by_name, 0 if state.wrong else -self.groups[place][-1], role.key
+                    mended = state.wrong - then.wrong - own if state.wrong else state.strangers - then.strangers - {place}
                     if mended and rank < best:
                         best, found = rank, (place, role)
         if found is None:

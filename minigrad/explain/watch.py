@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
@@ -165,14 +164,20 @@ def name_locals(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     tensors = [s for s in seen if isinstance(s.array, Tensor) and s.entry is None]
     counter = _loop(tensors)
     first = min((s.counters[counter] for s in tensors if counter in s.counters), default=0)
-    rounds = {(s.name, s.counters[counter]) for s in tensors if counter in s.counters}
-    looped = {name for name, count in Counter(name for name, _ in rounds).items() if count > 1}
-    last: dict[str, Tensor] = {}
-    for s in sorted(tensors, key=lambda s: s.line == 0):  # an argument under its own name if it has no other
+    rounds: dict[str, dict[int, int]] = {}
+    for s in tensors:
+        if counter in s.counters:
+            rounds.setdefault(s.name, {})[id(s.array)] = s.counters[counter]
+    looped = {name for name, found in rounds.items() if len(set(found.values())) > 1}  # another tensor in each round
+    last: dict[str, tuple[int, Tensor]] = {}
+    for s in tensors:
         name = re.sub(r".*\['(.*)'\]|self\.", r"\1", s.name)  # p["Wf"] and self.Wf are Wf
         step = s.counters.get(counter, first - 1) - first + 1  # what a loop starts from is its step 0
-        last[f"{name}<{step}>" if s.name in looped else name] = s.array
-    for name, tensor in sorted(last.items(), key=lambda item: "<" not in item[0]):
+        if s.name in looped:
+            last[f"{name}<{step}>"] = 0, s.array
+        else:  # arguments and attributes before what a local name is lent to
+            last[name] = 1 if s.line == 0 or s.name != name else 2, s.array
+    for name, (_, tensor) in sorted(last.items(), key=lambda item: item[1][0]):
         if tensor.name is None:
             tensor.named(name)
     return result
