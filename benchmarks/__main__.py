@@ -15,7 +15,7 @@ from benchmarks import timing
 def names() -> list[str]:
     """Every module of the package is a benchmark, but for this one, the stopwatch and the table of names."""
     found = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
-    return sorted(found - {"__main__", "jaxprs", "peers", "timing"})
+    return sorted(found - {"__main__", "by_hand", "jaxprs", "notebooks", "peers", "timing"})
 
 
 def main(argv: Sequence[str]) -> None:
