@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from benchmarks import notebooks
 from benchmarks.blame import CORPUS, Slip, derivation, problem, totals
 from minigrad.explain import Kind, Status, step_of
+from minigrad.explain.chain import Chain
 from models import lstm_manual
 from models.__main__ import main
 from models.compare import random_problem, record
@@ -303,6 +305,52 @@ def test_what_names_do_not_say_can_be_told():
     verdict = blamed("dh_next = dX[:, n_x:]", "dh_next = mystery = -dX[:, n_x:]", names={"mystery": "h<t-1> via X<t>"})
     assert set(by_name(verdict)) == {f"h<{t}> via X<{t + 1}>" for t in (0, 1, 2, 3)}
     assert {c.kind for c in verdict.culprits} == {Kind.SIGN}
+
+
+IN_OTHER_STYLES = [
+    ("cell", "dft with it(1-it)", "dft", "ft before activation", "the derivative of ft<t> is taken at it<t> in place of ft<t>"),
+    ("fused", "dcnext without f", "dcnext", "c", "the local derivative of multiply in c<t+1> is forgotten"),
+    ("fused", "gates in the wrong order", "dz4", "pre", "of its 4 blocks along axis 1 stand, in this order, number 1, 2, 4, 3"),
+    ("steps", "bias as a scalar sum", "self.dbi", "bi", "is summed to one number"),
+    ("gru", "(1-z) for z in the carry", "dh_next", "h", "1 − z<t> stands where z<t> belongs"),
+    ("mlp", "dropout mask forgotten", "dA1", "A1", "the local derivative of multiply in D1 is forgotten"),
+    ("mlp", "weight decay forgotten", "dW1", "W1", "the others are missing"),
+]
+
+
+@pytest.mark.parametrize(("style", "name", "variable", "family", "says"), IN_OTHER_STYLES)
+def test_a_slip_in_code_of_any_style_is_charged_to_its_line(style, name, variable, family, says):
+    (slip,) = [s for s in notebooks.CORPUS if (s.style, s.name) == (style, name)]
+    verdict, lines = notebooks.judge(style, slip)
+    assert {step_of(c.name.partition(" via ")[0].partition(" at t=")[0]).family for c in verdict.culprits} == {family}
+    assert {c.line for c in verdict.culprits} == {f"{variable} (line {line})" for line in lines}
+    assert {c.kind for c in verdict.culprits} <= slip.kinds
+    assert says in str(verdict)
+    assert f"{variable} (line " in str(verdict)
+
+
+@pytest.mark.parametrize("style", notebooks.STYLES)
+def test_right_code_of_any_style_is_matched_and_not_blamed(style):
+    for seed, sizes in ((1, {}), (2, {"T": 1, "B": 1}), (3, {"n_x": 1, "n_a": 1}), (4, {"T": 2, "B": 2, "n_a": 2})):
+        verdict, _ = notebooks.judge(style, seed=seed, **sizes)
+        assert verdict.ok, verdict
+    verdict, _ = notebooks.judge(style)
+    assert len(verdict.matched) >= (8 if style == "mlp" else 25)
+    assert set(verdict.unmatched) <= {"dX", "dx", "dxs", "dxt", "gradients['dxt']", "result['dx']", "tc", "tanh_c", "x", "xt"}
+
+
+def test_name_locals_names_arguments_entries_and_what_changes_in_a_loop():
+    def forward(p, h, x):
+        for _ in range(3):
+            w = p["W"]
+            h = np.tanh(h @ w + x)
+        total = np.sum(h)
+        return total * 2
+
+    W, h, x = (mg.tensor(v, requires_grad=True) for v in (np.eye(2), np.ones((1, 2)), np.ones((1, 2))))
+    y = mg.name_locals(forward, {"W": W}, h, x)
+    assert (W.name, h.name, x.name) == ("W", "h<0>", "x")
+    assert set(Chain(y._node, np.ones(())).nodes) >= {"W", "x", "h<0>", "h<1>", "h<2>", "h<3>", "total"}
 
 
 def test_the_tracing_hook_is_given_back():

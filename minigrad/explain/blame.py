@@ -136,9 +136,10 @@ class Verdict:
         count = {status: sum(j.status is status for j in self.judged) for status in Status}
         if self.ok and not count[Status.UNJUDGED]:
             return f"all {len(self.judged)} given arrays are right"
-        slips: dict[tuple[str, str], list[Culprit]] = {}
-        for culprit in self.culprits:  # the same slip at every step is one
-            slips.setdefault((_skeleton(culprit.diagnosis), _skeleton(culprit.stage)), []).append(culprit)
+        slips: dict[tuple[str, ...], list[Culprit]] = {}
+        for culprit in self.culprits:  # the same slip at every step is one; two that nobody knows may not be the same
+            line = culprit.line if culprit.kind is Kind.UNKNOWN else ""
+            slips.setdefault((_skeleton(culprit.diagnosis), _skeleton(culprit.stage), line), []).append(culprit)
         lines = [f"{len(slips)} slip{'s' * (len(slips) != 1)}, in {len(self.culprits)} of {len(self.judged)} given arrays"]
         for k, same in enumerate(slips.values(), start=1):
             lines.append(f"  {k}. {_told(same)}")

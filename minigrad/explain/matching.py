@@ -142,6 +142,7 @@ class Matching:
         self.chain = trial.chain
         self.seen, self.names = seen, names
         self.called: dict[str, Role | None] = {}
+        self.laid: dict[tuple[str, int], Array] = {}
         self.adjoints = self._follow({})
         families = {step_of(name).family for name in self.chain.nodes}
         self.families = {_plain(family): family for family in families} | {
@@ -275,7 +276,11 @@ class Matching:
             self._vote()
 
     def _given(self, chosen: Mapping[str, int]) -> dict[str, Array]:
-        laid = {key: _laid_out(self.seen[k], self.adjoints[key]).array for key, k in chosen.items()}
+        """The arrays that were chosen, in the layout of the graph; those of a wrong shape are left out."""
+        for key, k in chosen.items():
+            if (key, k) not in self.laid:
+                self.laid[key, k] = _laid_out(self.seen[k], self.adjoints[key]).array
+        laid = {key: self.laid[key, k] for key, k in chosen.items()}
         return {key: array for key, array in laid.items() if array.shape == self.adjoints[key].shape}
 
     def _suppose(self) -> bool:
@@ -287,7 +292,7 @@ class Matching:
         state = self._cost()
         chosen = self._chosen(self.roles, self.supposed)
         between = self._between(state.wrong, chosen)
-        best: tuple[float, bool, int, str] = state.cost, False, -len(self.seen), ""
+        best: tuple[Any, ...] = (state.cost,)
         found = None
         for place in self.groups:
             if place[0] in self.names or not state.wrong and place not in state.strangers:
@@ -297,9 +302,9 @@ class Matching:
             for role, keys in self._free_roles(place, chosen):
                 if not between.isdisjoint(keys) if state.wrong else role == by_name:
                     then = self._cost(self.supposed | {place: role})
-                    rank = then.cost, role != by_name, 0 if state.wrong else -self.groups[place][-1], role.key
-                    mended = state.wrong - then.wrong - own if state.wrong else state.strangers - then.strangers - {place}
-                    if mended and rank < best:
+                    mended, explained = state.wrong - then.wrong - own, state.strangers - then.strangers - {place}
+                    rank = then.cost, not mended, role != by_name, 0 if state.wrong else -self.groups[place][-1], role.key
+                    if (mended or explained) and rank < best:
                         best, found = rank, (place, role)
         if found is None:
             return False

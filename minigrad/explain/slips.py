@@ -309,6 +309,9 @@ class Suspect:
                        f"{'later' if d > 0 else 'earlier'}", lambda chain, e, g, d=d: _next_to(chain, e, g, d))  # type: ignore[misc]  # fmt: skip
         if op.name == "matmul":
             yield (Kind.TRANSPOSE, f"a factor of the product in {via} is not transposed", _not_transposed)
+        if op.linear == "jointly":
+            yield (Kind.BATCH_SUM, f"what comes via {via} is summed to one number",
+                   lambda chain, e, g: collapsed(chain.contribution(e, g), None))  # fmt: skip
         yield (Kind.DOT, f"the product in {via} is a dot product, one number, where ⊙ belongs",
                lambda chain, e, g: collapsed(chain.contribution(e, g), None))  # fmt: skip
         yield (Kind.DOT, f"the product in {via} is summed over the features, where ⊙ belongs",
