@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DependencyError
 from ..graph import Node
 from ..op import OPS, Op
 from .chain import Array, Chain
@@ -49,7 +50,7 @@ def diagnose_value(chain: Chain, upstream: Upstream, values: Values, got: Array,
             try:
                 if fits(upstream.run(values, {stage: function})):
                     return Diagnosis(kind, words, f"{stage.op.name} of {name}" if stage.op else name)
-            except (ValueError, TypeError, IndexError):  # such a slip does not fit these shapes
+            except (ValueError, TypeError, IndexError, DependencyError):  # such a slip cannot be made here
                 continue
         for kind, words, changed in _other_operands(chain, stage, values):
             if fits(upstream.run(values, {stage: changed})):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import DependencyError
 from ..graph import Node
 from ..op import OPS, Op
 from .chain import Adjoints, Array, Chain, Edge, Segment
@@ -245,7 +246,7 @@ class Suspect:
 
             try:
                 return self.segment.total(self.adjoints, bend)
-            except (ValueError, TypeError, IndexError):  # the shapes of this slip do not fit here
+            except (ValueError, TypeError, IndexError, DependencyError):  # this slip cannot be made here
                 return None
 
         if len(edges) == 1:
