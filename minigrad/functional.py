@@ -12,7 +12,7 @@ from .boundary import SCALARS
 from .errors import ArgumentError, DtypeError, ShapeError, lesson
 from .forward import pushforward
 from .graph import newest_first
-from .mode import enable_grad, get_mode, no_grad, recorded_mode
+from .mode import enable_grad, get_mode, no_grad, recorded_mode, transforming
 from .tensor import Tensor, alias, apply, as_tensor, constant, pull, tensor
 from .tree import Rebuild, flatten, leaves_like
 
@@ -231,7 +231,7 @@ class Call:
     def __init__(self, f: Any, args: Any, positions: tuple[int, ...], kwargs: Any) -> None:
         given = list(args)
         self.variables: list[tuple[list[Tensor], Rebuild]] = []
-        with enable_grad():
+        with transforming():
             for k in positions:
                 leaves, rebuild, result = flatten(args[k])
                 fresh = [_variable(leaf) for leaf in leaves]

@@ -21,6 +21,8 @@ class Mode(NamedTuple):
     tape: list[Node] | None = None
     debug: bool = False
     everything: bool = False
+    transform: bool = False
+    frozen: bool = False
 
 
 EAGER = Mode()
@@ -132,13 +134,20 @@ class record_all(_Switch):  # noqa: N801
     _change = {"everything": True}
 
 
+class transforming(_Switch):  # noqa: N801
+    """Record for a functional transform, which will differentiate what is computed."""
+
+    _change = {"grad": True, "transform": True}
+
+
 class recording(_Switch):  # noqa: N801
     """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
-    the order they ran, reverse passes included.  Capture reads this tape."""
+    the order they ran, reverse passes included.  Capture reads this tape; with `frozen`, it is an
+    error to replace a leaf's array, which no replay would do again."""
 
-    def __init__(self) -> None:
+    def __init__(self, frozen: bool = False) -> None:
         super().__init__()
-        self._change = {"tape": []}
+        self._change = {"tape": [], "frozen": frozen}
 
 
 def recorded_mode() -> bool:

@@ -179,6 +179,9 @@ class Tensor(Methods):
         if node.op is not None:
             raise GraphError(lesson(".data =", f"{node.label} was computed",
                                     "only a leaf can be given another array"))  # fmt: skip
+        if get_mode().frozen:
+            raise ModeError(lesson(".data =", "an array is replaced inside a captured function", "a replay would not do "
+                                   "it again", "return the new values, and assign them after the call"))  # fmt: skip
         array = _copied(new, ".data =")
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(lesson(

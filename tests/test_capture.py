@@ -151,6 +151,50 @@ def test_a_captured_function_inside_another_is_a_part_of_it():
         same_bits(outer(x), mg.grad(lambda x: mg.sum(mg.tanh(x) ** 2))(x))
 
 
+def test_a_transform_differentiates_through_a_captured_function():
+    captured = capture(lambda x: mg.sum(mg.tanh(x) ** 3))
+    x = np.array([0.3, -1.0, 2.0])
+    captured(x), captured(x)
+    for transform in (mg.grad, mg.hessian):
+        want = transform(lambda x: mg.sum(mg.tanh(x) ** 3))(x)
+        assert np.any(want.data)
+        same_bits(transform(captured)(x), want)
+    same_bits(mg.jvp(captured, (x,), (x,)), mg.jvp(captured.f, (x,), (x,)))
+
+
+def test_a_modules_mode_and_buffers_belong_to_the_signature(rng):
+    class Net(mg.nn.Module):
+        def __init__(self):
+            self.weight = mg.nn.Parameter(np.ones(4))
+            self.scale = mg.nn.Buffer(np.full(4, 2.0))
+
+        def forward(self, x):
+            return x * self.weight * self.scale * (1.0 if self.training else 10.0)
+
+    net, x = Net(), rng.normal(size=4)
+    captured = capture(lambda net, x: net(x))
+    for change in (lambda: None, net.eval, lambda: setattr(net.scale, "data", np.full(4, 3.0)), net.train):
+        change()
+        for _ in range(2):
+            same_bits(captured(net, x), net(x))
+    assert len(captured.known) == 4
+
+
+def test_what_a_replay_would_not_do_again_is_refused(rng):
+    cell = LSTMCell(2, 3, dtype=np.float64, rng=rng)
+    optimizer = mg.optim.SGD(cell.parameters(), lr=0.1)
+    before = cell.state
+
+    def step(x):
+        a, _ = cell(x, (np.zeros((3, 1)), np.zeros((3, 1))))
+        mg.sum(a * a).backward()
+        optimizer.step()
+
+    with pytest.raises(mg.errors.ModeError, match="replaced inside a captured function; a replay would not do it again"):
+        capture(step)(np.ones((2, 1)))
+    same_bits(list(cell.state.values()), list(before.values()))
+
+
 def test_the_program_can_be_read():
     W = mg.tensor(np.ones((2, 3)), requires_grad=True, name="W")
     captured = capture(lambda x: mg.tanh(W @ x).named("h").sum())

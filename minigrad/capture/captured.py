@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ModeError, lesson
 from ..mode import get_mode
+from ..nn import Module
 from ..tensor import Tensor, constant, tensor
 from ..tree import Rebuild, flatten
 from .passes import EXACT, FAST, run_passes
@@ -40,11 +41,12 @@ class Captured:
         self.lock = RLock()  # the buffers of a replay belong to one call at a time
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if get_mode().tape is not None:
+        mode = get_mode()
+        if mode.tape is not None or mode.transform:
             return self.f(*args, **kwargs)  # a part of what somebody else records
         leaves, rebuild, _ = flatten((args, kwargs))
         arrays = [_array(leaf) for leaf in leaves]
-        signature = _signature((args, kwargs), arrays)
+        signature = mode.grad, *_signature((args, kwargs), arrays)
         with self.lock:
             trace = self.known.get(signature)
             if trace is None or not trace.fits():
@@ -147,18 +149,20 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
     -------
     Captured
         Called like `f`.  Its results are constants: what is to be differentiated is differentiated
-        inside.
+        inside; under `mg.grad` and the other transforms `f` itself runs.
 
     Raises
     ------
     ModeError
-        `f` branches on a value, or (with `verify`) reads something that changes.
+        `f` branches on a value, replaces a leaf's array (an optimiser's step, running statistics),
+        or (with `verify`) reads something that changes.
 
     Notes
     -----
     Read at each call: the arguments, parameters (leaves that require a gradient), and random
     generators, which draw anew.  Everything else is frozen as it was when recorded;
-    ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew.
+    ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew, and so
+    is a Module argument in another mode (``.eval()``) or with other buffers.
     """
     if not callable(f):
         raise ArgumentError(lesson("capture", f"got {type(f).__name__}", "a function", "mg.capture(step)"))
@@ -172,7 +176,7 @@ def _array(leaf: Any) -> Any:
     return leaf if isinstance(leaf, (np.ndarray, np.generic)) else None
 
 
-def _signature(tree: Any, arrays: list[Any]) -> Hashable:
+def _signature(tree: Any, arrays: list[Any]) -> tuple[Hashable, Hashable]:
     leaves, _, _ = flatten(tree)
     kinds = tuple((type(x), x) if a is None else (a.shape, a.dtype.str, _layout(a))
                   for x, a in zip(leaves, arrays, strict=True))  # fmt: skip
@@ -186,8 +190,8 @@ def _signature(tree: Any, arrays: list[Any]) -> Hashable:
 
 
 def _structure(tree: Any) -> Hashable:
-    if hasattr(tree, "named_parameters"):
-        return type(tree), id(tree)
+    if isinstance(tree, Module):  # with what it does besides computing with its parameters
+        return tree, tuple(m.training for m in tree.modules()), tuple(b._node for b in tree.named_buffers().values())
     if isinstance(tree, dict):
         return dict, tuple((k, _structure(v)) for k, v in tree.items())
     if isinstance(tree, (list, tuple)):

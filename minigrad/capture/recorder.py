@@ -33,7 +33,7 @@ def record(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
     rebuild : callable
         From the leaves of a result to the result.
     """
-    with recording() as tape:
+    with recording(frozen=True) as tape:
         result = f(*args, **kwargs)
     returned, rebuild, _ = flatten(result)
     return _Writer(tape, leaves).program(returned), result, rebuild
