@@ -8,7 +8,8 @@ from .equations import Equation
 from .flow import Flow, flow
 from .ledger import Entry, Ledger, ledger
 from .matching import Matched, blame_function
-from .slips import Kind, step_of
+from .slips import Kind
+from .steps import step_of
 from .watch import name_locals
 
 __all__ = ["Culprit", "Derivation", "Entry", "Equation", "Flow", "Judged", "Kind", "Ledger", "Matched", "Status", "Verdict",

@@ -29,8 +29,8 @@ from .slips import (
     diagnose,
     diagnose_shape,
     in_t,
-    step_of,
 )
+from .steps import step_of
 from .upstream import Upstream, all_values
 
 

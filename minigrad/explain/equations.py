@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from ..graph import Node, leading_to
 from ..op import OPS
 from .algebra import build
 from .expression import SILENT, Expr, Number, Shape, Symbol, renamed, within
+from .steps import INDEX
 from .trace import SEED, UNNAMED, Array, Trace
 from .writers import Text
 
-INDEX = re.compile(r"<(-?\d+)>")
 LONGEST = 40
 """Of a value that is written inside another formula, in characters."""
 

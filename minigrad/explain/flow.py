@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ArgumentError, GraphError, lesson
 from ..graph import Node, named
 from ..tensor import Tensor, pull
-from .sketch import family_of, step_of
+from .steps import Step, step_of
 
 Array = np.ndarray[Any, Any]
 
@@ -103,16 +103,17 @@ def flow(y: Tensor, seed: Any = None) -> Flow:
     GraphError
         No node of the graph has a time step in its name, or the graph was freed.
     """
-    nodes = {name: node for name, node in named(y._node).items() if node.requires_grad and step_of(name) is not None}
+    nodes = {name: node for name, node in named(y._node).items() if node.requires_grad and step_of(name).t is not None}
     if not nodes:
         raise GraphError(lesson("flow", "no node of this graph that carries a gradient has a time step in its name",
                                 "names such as 'c<2>'", "name them with .named(f'c<{t}>')"))  # fmt: skip
     found = pull([y], [seed], wanted=set(nodes.values()))
-    norms = {(family_of(name), step_of(name)): _norm(node, found) for name, node in nodes.items()}
+    norms = {step_of(name): _norm(node, found) for name, node in nodes.items()}
     newest_first = sorted(nodes, key=lambda name: -nodes[name].serial)
-    rows = tuple(dict.fromkeys(family_of(name) for name in newest_first))
+    rows = {str(step_of(name)): step_of(name).family for name in newest_first}
     steps = tuple(sorted({step for _, step in norms if step is not None}))
-    return Flow(rows, steps, np.array([[norms.get((row, step), np.nan) for step in steps] for row in rows]))
+    values = [[norms.get(Step(family, step), np.nan) for step in steps] for family in rows.values()]
+    return Flow(tuple(rows), steps, np.array(values))
 
 
 def _norm(node: Node, found: dict[Node, tuple[Any, bool]]) -> float:

@@ -15,7 +15,8 @@ from ..errors import DependencyError
 from ..graph import Node
 from ..op import OPS, Op
 from .chain import Array, Chain
-from .slips import Diagnosis, Kind, bare, collapsed, multiple, step_of
+from .slips import Diagnosis, Kind, bare, collapsed, multiple
+from .steps import step_of
 from .upstream import Upstream, Values
 
 

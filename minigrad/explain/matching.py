@@ -20,7 +20,7 @@ from ..graph import canonical
 from ..tensor import Tensor
 from .blame import Trial, Verdict
 from .chain import Adjoints, Array
-from .slips import step_of
+from .steps import step_of
 from .watch import Seen, watch
 
 Place = tuple[str, int]

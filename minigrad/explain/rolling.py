@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +9,7 @@ from itertools import pairwise
 
 from ..op import OPS
 from .expression import Expr, Shape, Stage, Symbol, Total, renamed, within
-
-INDEX = re.compile(r"<(-?\d+)>")
+from .steps import INDEX, counted_from
 
 
 @dataclass(frozen=True)
@@ -60,22 +58,13 @@ def rolled(lines: Sequence[Line]) -> list[Line]:
             out[place] = Line(line.name, _summed(line.expr), line.shape)
             continue
         here = int(found.group(1))
-        key = (_relative(line.name, here), renamed(line.expr, partial(_relative, here=here)), line.shape)
+        key = (counted_from(line.name, here), renamed(line.expr, partial(counted_from, here=here)), line.shape)
         groups.setdefault(key, []).append((here, place))
     for key, members in groups.items():
         for run in _runs(members):
             place = run[0][1]
             out[place] = lines[place] if len(run) == 1 else Line(*key, steps=tuple(t for t, _ in run))
     return [out[place] for place in sorted(out)]
-
-
-def _relative(name: str, here: int) -> str:
-    """``c<3>`` as ``c<t+1>`` where t is 2."""
-    def shifted(found: re.Match[str]) -> str:
-        k = int(found.group(1)) - here
-        return f"<t{f'{k:+d}'.replace('-', '−') if k else ''}>"
-
-    return INDEX.sub(shifted, name)
 
 
 def _runs(members: list[tuple[int, int]]) -> Iterable[list[tuple[int, int]]]:
@@ -100,7 +89,7 @@ def _summed(expr: Expr) -> Expr:
     for term, here in zip(terms, steps, strict=True):
         if here is None:
             return expr
-        form = renamed(term, partial(_relative, here=here))
+        form = renamed(term, partial(counted_from, here=here))
         forms.setdefault(form, []).append(here)
     spans = {(min(ts), max(ts)) for ts in forms.values()}
     whole = all(sorted(ts) == list(range(min(ts), max(ts) + 1)) for ts in forms.values())

@@ -8,7 +8,6 @@ a leaf that has neither (weights, biases) serves every step and is listed, not l
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from ..graph import Node, ancestors, consumers
 from ..tensor import Tensor
 from .ledger import Entry, Ledger, ledgers
+from .steps import step_of
 
 Array = np.ndarray[Any, Any]
 MOST = 400
@@ -25,19 +25,6 @@ MOST = 400
 
 MANY = 12
 """Uses of a leaf: beyond, it is listed, not linked."""
-
-_STEP = re.compile(r"<(-?\d+)>")
-
-
-def step_of(name: str | None) -> int | None:
-    """The time step in a name: 2 of ``c<2>``."""
-    found = _STEP.search(name or "")
-    return int(found[1]) if found else None
-
-
-def family_of(name: str) -> str:
-    """A name without its time step: ``c<t>`` of ``c<2>``."""
-    return _STEP.sub("<t>", name, count=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +63,7 @@ class Box:
 
     @property
     def family(self) -> str | None:
-        return family_of(self.node.name) if self.node.name and self.step is not None else None
+        return str(step_of(self.node.name)) if self.node.name and self.step is not None else None
 
     @property
     def value(self) -> Any:
@@ -213,7 +200,7 @@ def _steps(root: Node, home: dict[Node, Node]) -> dict[Node, int | None]:
             found = {steps[home[user]] for user, _ in uses.get(node, ()) if home[user] is not node}
             steps[node] = found.pop() if len(found) == 1 else None
         else:
-            steps[node] = step_of(node.name)
+            steps[node] = step_of(node.name).t
     return steps
 
 
@@ -232,9 +219,9 @@ def _meetings(nodes: list[Node], linked: set[Node]) -> set[Node]:
 
 def _everywhere(root: Node, nodes: list[Node]) -> set[Node]:
     """Leaves that serve every time step; without time steps, those of very many uses."""
-    in_steps = any(step_of(node.name) is not None for node in nodes)
+    in_steps = any(step_of(node.name).t is not None for node in nodes)
     uses = consumers(root)
-    return {n for n in nodes if n.op is None and step_of(n.name) is None
+    return {n for n in nodes if n.op is None and step_of(n.name).t is None
             and (in_steps or len(uses.get(n, ())) > MANY)}  # fmt: skip
 
 

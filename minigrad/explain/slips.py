@@ -6,10 +6,8 @@ the stages between, and says which of them would have led to exactly these numbe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ from ..graph import Node
 from ..op import OPS, Op
 from .chain import Adjoints, Array, Chain, Edge, Segment
 from .formula import formula
+from .steps import Step, counted_from, step_of
 
 LONG = 60
 """On a way of more edges than this, slips are looked for that were made at every step, or a single branch's size."""
@@ -74,20 +73,6 @@ class Diagnosis(NamedTuple):
     sentence: str
     stage: str = ""
     role: tuple[Any, ...] = ()
-
-
-class Step(NamedTuple):
-    """``c<2>`` taken apart; `t` is None for a name without a step."""
-
-    family: str
-    t: int | None
-
-
-@cache
-def step_of(name: str | None) -> Step:
-    """The family and the time step that a name tells."""
-    found = re.fullmatch(r"(.*)<(-?\d+)>( before .*)?", name or "")
-    return Step(found[1] + (found[3] or ""), int(found[2])) if found else Step(name or "", None)
 
 
 Slip = tuple[Kind, str, Callable[[Chain, Edge, Any], Any]]
@@ -569,10 +554,8 @@ def diagnose_shape(got: Array, expected: Array, name: str) -> Diagnosis:
 
 
 def in_t(sentence: str, base: int | None) -> str:
-    """With ``<t+1>`` for the steps, counted from step `base`."""
-    if base is None:
-        return sentence
-    return re.sub(r"<(\d+)>", lambda k: f"<t{int(k[1]) - base:+d}>" if int(k[1]) != base else "<t>", sentence)
+    """With ``<t+1>`` for the steps, counted from step `base`, if there is one."""
+    return sentence if base is None else counted_from(sentence, base)
 
 
 PIECES: dict[str, Callable[[Any, Any], Any]] = {
