@@ -353,6 +353,11 @@ def test_name_locals_names_arguments_entries_and_what_changes_in_a_loop():
     assert set(Chain(y._node, np.ones(())).nodes) >= {"W", "x", "h<0>", "h<1>", "h<2>", "h<3>", "total"}
 
 
+def test_what_is_no_python_function_is_told():
+    with pytest.raises(mg.errors.ArgumentError, match="a Python function, whose local names can be seen"):
+        mg.name_locals(np.tanh, mg.tensor(1.0))
+
+
 def test_the_tracing_hook_is_given_back():
     before = sys.gettrace()
     blamed()

@@ -224,11 +224,10 @@ class Trial:
         self.judged: list[Judged] = []
         self.spoiled: set[Node] = set()
         self._check_values(values)
-        self.named = {step_of(name): node for name, node in self.chain.nodes.items()}
         self.given: dict[Node, tuple[str, Array]] = {}
         self.branches: dict[Node, list[tuple[list[int], str, Array]]] = {}
         for key, array in manual.items():
-            self._understand(key, np.asarray(array.data if isinstance(array, Tensor) else array))
+            self._understand(key, array)
         self.true: Adjoints = {}
         for node in self.chain.order:
             self.true[node] = self.chain.total(node, self.true)
@@ -242,28 +241,28 @@ class Trial:
 
     # --- what the keys mean ----------------------------------------------------------------------
 
-    def _understand(self, key: str, array: Array) -> None:
+    def _understand(self, key: str, array: Any) -> None:
         name, word, rest = _parted(canonical(key))
-        steps = self._steps(name)
-        if not word and name not in self.chain.nodes and steps and array.shape[:1] == (len(steps),):
-            self.given |= {node: (self.chain.names[node], part) for node, part in zip(steps, array, strict=True)}
+        if not word:
+            self.given |= self._by_node(key, array)
             return
         node = self._node(name, key)
-        if not word:
-            self.given[node] = key, array
-            return
         labels = self.chain.labels(node)
         which = [k for k, label in enumerate(labels)
                  if rest == (label if word == "via" else str(step_of(label.partition(" #")[0]).t))]  # fmt: skip
         if not which:
             raise ArgumentError(lesson("blame", f"{key!r} is no branch of {name}", "one of " + ", ".join(
                 f"{name} via {label}" for label in labels)))  # fmt: skip
-        self.branches.setdefault(node, []).append((which, key, array))
+        self.branches.setdefault(node, []).append((which, key, _plain(array)))
 
-    def _steps(self, family: str) -> list[Node]:
-        found = {step_of(n): node for n, node in self.chain.nodes.items()}
-        steps = sorted((s for s in found if s.family == family and s.t is not None and s.t > 0), key=lambda s: s.t or 0)
-        return [found[s] for s in steps]
+    def _by_node(self, key: str, array: Any) -> dict[Node, tuple[str, Array]]:
+        """The node that a key names, or with ``c`` for all of c<1>, c<2>, ... each with its part."""
+        name, array = canonical(key), _plain(array)
+        steps = sorted((s for s in self.chain.by_step if s.family == name and s.t is not None and s.t > 0), key=lambda s: s.t or 0)
+        if name in self.chain.nodes or not steps or array.shape[:1] != (len(steps),):
+            return {self._node(name, key): (key, array)}
+        nodes = [self.chain.by_step[step] for step in steps]
+        return {node: (self.chain.names[node], part) for node, part in zip(nodes, array, strict=True)}
 
     def _node(self, name: str, key: str) -> Node:
         node = self.chain.nodes.get(name)
@@ -281,13 +280,7 @@ class Trial:
         chain computes with the given values."""
         read: dict[Node, tuple[str, Array]] = {}
         for key, value in values.items():
-            array = np.asarray(value.data if isinstance(value, Tensor) else value)
-            name = canonical(key)
-            steps = self._steps(name)
-            if name not in self.chain.nodes and steps and array.shape[:1] == (len(steps),):
-                read |= {node: (self.chain.names[node], part) for node, part in zip(steps, array, strict=True)}
-            else:
-                read[self._node(name, key)] = key, array
+            read |= self._by_node(key, value)
         given: dict[Node, Any] = {}
         for node in sorted(read, key=serial_of):
             key, got = read[node]
@@ -393,7 +386,7 @@ class Trial:
     def _before(self, node: Node, branch: list[int] | None) -> list[Array]:
         """What was given for the same node, or the same branch of it, a step later: the loop's round before."""
         step = step_of(self.chain.names[node])
-        later = next((n for s, n in self.named.items() if step.t is not None and s == step._replace(t=step.t + 1)), None)
+        later = next((n for s, n in self.chain.by_step.items() if step.t is not None and s == step._replace(t=step.t + 1)), None)
         if later is None:
             return []
         if branch is None:
@@ -420,6 +413,10 @@ class Trial:
                 if array.shape == expected.shape and bool(np.all(np.abs(array - expected) <= allowed)):
                     return array, True
         return next((array for array in layouts if array.shape == wanted[0].shape), got), False
+
+
+def _plain(array: Any) -> Array:
+    return np.asarray(array.data if isinstance(array, Tensor) else array)
 
 
 def _sum(parts: list[Any]) -> Any:

@@ -18,6 +18,7 @@ from ..broadcast import sum_to
 from ..errors import GraphError
 from ..graph import Node, consumers, named, serial_of
 from .ledger import branch_names
+from .steps import step_of
 from .upstream import run_stage
 
 Array = np.ndarray[Any, Any]
@@ -66,6 +67,8 @@ class Chain:
         ``f<2> before activation``.
     names : dict of Node -> str
         The same the other way round.
+    by_step : dict of Step -> Node
+        By family and time step.
     """
 
     def __init__(self, root: Node, seed: Any, values: Mapping[Node, Any] | None = None) -> None:
@@ -77,6 +80,7 @@ class Chain:
             if before is not None:
                 self.nodes[f"{name} before activation"] = before
         self.names = {node: name for name, node in self.nodes.items()}
+        self.by_step = {step_of(name): node for name, node in self.nodes.items()}
         freed = next((n for n in (root, *self.uses) if n.op is not None and n.values is None), None)
         if freed is not None:
             raise GraphError(f"the graph through {freed.label} was freed by an earlier pass; ask before "

@@ -107,7 +107,6 @@ class Suspect:
         self.got, self.expected = got, expected
         self.allowed, self.likely, self.tired, self.before = tolerance * scale, likely, tired, before
         self.name = self.called(segment.node) or segment.node.label
-        self.named = {step_of(name): node for name, node in self.chain.nodes.items()}
 
     def called(self, node: Node) -> str | None:
         return self.chain.names.get(node)
@@ -184,7 +183,7 @@ class Suspect:
         return "1/2" if abs(k - 0.5) < 1e-9 else f"{k:.6g}"
 
     def _counts(self) -> Iterator[tuple[int, str]]:
-        steps = {s.t for s in self.named if s.t is not None and s.t > 0}
+        steps = {s.t for s in self.chain.by_step if s.t is not None and s.t > 0}
         if steps:
             yield len(steps), "the number of time steps"
         shapes = {np.shape(n.value) for n in (self.segment.node, *self.segment.inner, *self.segment.ends)
@@ -494,7 +493,7 @@ class Suspect:
     def _alike(self, node: Node, reach: int, nearby: str = "") -> Iterator[Node]:
         """Named nodes of the same shape, at most so many steps away."""
         here = self._place(node, nearby)
-        for step, other in self.named.items():
+        for step, other in self.chain.by_step.items():
             if other is node or type(other.value) is tuple or np.shape(other.value) != np.shape(node.value):
                 continue
             if (step.t is None) == (here.t is None) and (step.t is None or abs(step.t - (here.t or 0)) <= reach):
@@ -510,7 +509,7 @@ class Suspect:
 
     def _shifted(self, node: Node, shift: tuple[str, int], nearby: str = "") -> Node | None:
         here = self._place(node, nearby)
-        return self.named.get(Step(shift[0], None if here.t is None else here.t + shift[1]))
+        return self.chain.by_step.get(Step(shift[0], None if here.t is None else here.t + shift[1]))
 
     def _relation(self, other: Node, node: Node, nearby: str = "") -> tuple[Kind, str]:
         """What one gets wrong who takes one node for another."""

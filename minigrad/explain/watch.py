@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import ArgumentError, lesson
 from ..tensor import Tensor
 
 Array = np.ndarray[Any, Any]
@@ -57,6 +58,9 @@ def watch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
     a helper is called with if the caller has no name for it.  The debugger's hook is used, so a
     debugger does not see this call.
     """
+    if not hasattr(function, "__code__"):
+        raise ArgumentError(lesson("watch", f"got {function!r:.60}", "a Python function, whose local names can be seen",
+                                   "for a functools.partial pass its function and arguments"))  # fmt: skip
     file = function.__code__.co_filename
     seen: list[Seen] = []
     held: dict[FrameType, dict[Place, tuple[Any, Any]]] = {}
