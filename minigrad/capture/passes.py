@@ -13,6 +13,7 @@ import numpy as np
 
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
+from .stages import stages_merged
 from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
@@ -74,7 +75,7 @@ def alive(program: Program) -> Program:
 
 
 EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed, products_cut, shared, alive)
+FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, stages_merged, transposes_packed, products_cut, shared, alive)
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
