@@ -250,6 +250,22 @@ def _explain(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- paths ---------------------------------------------------------------------------------
+
+
+def _paths_arguments(parser: argparse.ArgumentParser) -> None:
+    from .paths import add_arguments
+
+    add_arguments(parser)
+
+
+def _paths(args: argparse.Namespace) -> int:
+    """Show every path from a weight to an error, with its derivatives and their product."""
+    from .paths import run
+
+    return run(args)
+
+
 # --- blame ---------------------------------------------------------------------------------
 
 
@@ -279,6 +295,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "compare": Command(_compare_arguments, _compare),
     "explain": Command(_explain_arguments, _explain),
+    "paths": Command(_paths_arguments, _paths),
     "blame": Command(_blame_arguments, _blame),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),
