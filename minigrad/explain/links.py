@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, overload
 
 import numpy as np
 
-from ..errors import ArgumentError, lesson
+from ..errors import ArgumentError, GraphError, lesson
 from ..graph import Node
 from ..tensor import Tensor
 from .account import Local, formulas, local_derivatives
@@ -24,7 +24,6 @@ MOST = 10_000
 """Paths: more are refused."""
 
 
-@dataclass(frozen=True)
 class Link:
     """The derivative of a value with respect to one that it is computed from, the other names held fixed.
 
@@ -39,25 +38,27 @@ class Link:
         Which of the two.
     """
 
-    of: str
-    by: str
-    formula: str
-    itself: bool
-    _chain: Chain = field(repr=False)
-    _known: frozenset[Node] = field(repr=False)
-    _ends: tuple[Node, Node] = field(repr=False)
+    def __init__(self, local: Local, names: Mapping[Node, str], chain: Chain, ends: tuple[Node, Node]) -> None:
+        self.of, self.by = (names[end] for end in ends)
+        self.formula, self.itself = Text().write(renamed(local.expr, _told)), local.itself
+        self._chain, self._names, self._ends = chain, names, ends
+        # kept, so that a path can be printed when the graph is freed
+        self._diagonal = self.pull(np.ones_like(ends[0].value)) if local.itself else None
 
     def pull(self, adjoint: Any) -> Array:
         """What an adjoint of `of` contributes to that of `by`, by this stage alone."""
         of, by = self._ends
-        segment = self._chain.segment(by, self._known)
+        segment = self._chain.segment(by, self._names)
+        if any(edge.consumer.values is None for edge in segment.edges):
+            raise GraphError(lesson(f"∂{self.of}/∂{self.by}", "the graph was freed", "", "ask before backward(), or call "
+                                    "backward(retain_graph=True)"))  # fmt: skip
         adjoints = {end: np.zeros_like(end.value) for end in segment.ends}
         return np.asarray(segment.total(adjoints | {of: np.asarray(adjoint, of.value.dtype)}))
 
     @property
     def value(self) -> Array:
         """The diagonal of an elementwise stage, the gradient of a scalar; of another stage its `jacobian`."""
-        return self.pull(np.ones_like(self._ends[0].value)) if self.itself else self.jacobian()
+        return self.jacobian() if self._diagonal is None else self._diagonal
 
     def jacobian(self) -> Array:
         """All of it, in the shape of `of` followed by that of `by`."""
@@ -162,14 +163,14 @@ class Links:
         self._symbols = {node: Symbol(name, np.shape(node.value)) for node, name in self.names.items()}
         self._nodes = {name: node for node, name in self.names.items()}
         self._values, self._stages = formulas(trace, self._symbols)
-        self._known = frozenset(self.names)
         self._found: dict[Node, dict[str, Link]] = {}
 
     def of(self, node: Node) -> Mapping[str, Link]:
         """The derivatives of a value by what it is computed from, in forward order."""
         if node not in self._found:
             local = local_derivatives(node, self._trace, self._values, self._symbols)
-            self._found[node] = {each.name: self._link(node, each) for each in local}
+            self._found[node] = {each.name: Link(each, self.names, self._chain, (node, self._nodes[each.name]))
+                                 for each in local}  # fmt: skip
         return self._found[node]
 
     def link(self, of: str, by: str) -> Link:
@@ -207,11 +208,6 @@ class Links:
                if n.name is None and n in self.names and n in self._stages}  # fmt: skip
         found = list(back(y, self._chain.seed, ()))
         return Paths(top, self.names[wrt], found, own, np.zeros_like(wrt.value))
-
-    def _link(self, node: Node, local: Local) -> Link:
-        formula = Text().write(renamed(local.expr, _told))
-        return Link(self.names[node], local.name, formula, local.itself, self._chain, self._known,
-                    (node, self._nodes[local.name]))  # fmt: skip
 
 
 def _names(trace: Trace) -> dict[Node, str]:
