@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import models.__main__ as cli
 from models.lstm_manual import (
     BIASES,
     WEIGHTS,
@@ -486,3 +488,54 @@ def test_the_final_formula_holds_with_its_numbers(name: str) -> None:
         np.testing.assert_allclose(shown, want, rtol=2e-5)
     with pytest.raises(ValueError, match="at t=4; one of W_f"):
         final_formula(cache, grads, name, 4)
+
+
+# --- python -m models paths -----------------------------------------------------------------------
+
+
+def test_the_command_prints_every_path_and_their_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    python = str.maketrans({"−": "-", "·": "*"})
+    assert cli.main(["paths", "b_f", "--T", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "dError/db_f: 37 paths, T = 3"
+    walks = [k for k, line in enumerate(lines) if "→" in line]
+    assert len(walks) == 37
+    walk = "b_f → sum_f<1> → Γ_f<1> → c<1> → c<2> → a<2> → sum_o<3> → Γ_o<3> → a<3> → Error<3>"
+    assert sum(lines[k].endswith(f"  {walk}") for k in walks) == 1
+    for k in walks:  # the walk, its derivatives, their numbers, the product
+        names, numbers, product = (line.partition("= ")[2] or line for line in lines[k + 1 : k + 4])
+        assert names.count(" · ") == numbers.count(" · ") == lines[k].count("→") - 1
+        assert eval(numbers.translate(python)) == pytest.approx(eval(product.translate(python)), rel=1e-4)
+    total, block = (line.split()[-1] for line in lines[-2:])
+    assert total == block
+
+
+@pytest.mark.parametrize("name", ["W_c", "a<0>", "x<2>"])
+def test_the_command_takes_any_start_and_size(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", name, "--T", "2", "--hidden", "2", "--inputs", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split()[4:] == lines[-1].split()[3:]
+    assert cli.main(["paths", name, "--hidden", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == count_paths(2, name)
+    assert found[0]["nodes"][0] == name
+    assert found[0]["factors"][0]["by"] == name
+
+
+def test_the_command_writes_one_row_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", "W_f", "--t", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "dError/dW_f at t=1",
+        "  = (δa<1> · ∂a<1>/∂c<1> + δc<2> · ∂c<2>/∂c<1>) · ∂c<1>/∂Γ_f<1> · ∂Γ_f<1>/∂sum_f<1> · ∂sum_f<1>/∂W_f",
+    ]
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--T", "5", "--hidden", "2"], "at most T = 4"), (["--T", "0"], "--T 0: at least 1"), (["q"], "no path starts at 'q'"),
+    (["--t", "3"], "at t=3; one of W_f"), (["--seed", "-1"], "--seed -1"),
+])  # fmt: skip
+def test_what_the_command_cannot_do_is_told(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", *words]) == 2
+    assert says in capsys.readouterr().err
