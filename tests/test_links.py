@@ -70,6 +70,16 @@ def test_without_names_each_stage_is_a_link():
     assert paths[1:] == (paths[1],)
 
 
+def test_a_long_chain_is_no_deep_recursion():
+    x = mg.tensor(0.3, requires_grad=True, name="x")
+    y = x
+    for _ in range(1500):
+        y = mg.sin(y)
+    (path,) = mg.explain(y).paths("x")
+    assert len(path.links) == 1500
+    assert path.product == pytest.approx(mg.ledger(y, x).gradient, rel=1e-12)
+
+
 def test_a_seed_weighs_the_paths(rng):
     x, seed = mg.tensor(rng.normal(size=3), requires_grad=True, name="x"), rng.normal(size=3)
     y = mg.tanh(x).named("y")

@@ -963,3 +963,26 @@ def test_the_engines_paths_are_those_multiplied_out_by_hand():
             short = tuple(n for n in path.names if n[0] != "z" and not n.startswith("tanh_c") and n != "Error")
             agree(path.product, hand[short], str(short), tolerance=1e-14)
         agree(paths.total, mg.ledger(error, name).gradient, name)
+
+
+def test_every_form_of_the_derivation_is_the_engines_gradient():
+    """`per_path`, `per_block`, `chunked` and the batched form; the complex step is a third witness."""
+    ours = lstm(3)
+    ours.assert_right()
+    gradients = ours.gradients()
+    fast = lstm_manual.forward_batched(ours.drawn.params, ours.drawn.x, ours.drawn.a0, ours.drawn.c0)
+    forms = {
+        "per_path": lstm_manual.per_path(ours.cache, ours.d_outputs),
+        "per_block": lstm_manual.per_block(ours.cache, ours.d_outputs),
+        "chunked": lstm_manual.chunked(ours.cache, ours.d_outputs, length=2),
+        "batched": lstm_manual.backward_batched(fast, ours.d_outputs),
+    }
+    for (form, found), (name, want) in itertools.product(forms.items(), gradients.items()):
+        agree(found[name], want, f"{form}: {name}", tolerance=1e-14)
+    drawn = ours.drawn
+    singles = [Lstm(Problem(drawn.params, drawn.x[:, k], drawn.a0[k], drawn.c0[k], drawn.target[:, k]), ours.mask)
+               for k in (slice(0, 1), slice(1, 2))]  # fmt: skip
+    for name in PARAMETERS:  # a batch is the sum of its sequences
+        agree(sum(single.hand[name] for single in singles), gradients[name], name, tolerance=1e-14)
+    wrong = lstm_manual.document_literal(ours.cache, ours.d_outputs)
+    assert all(np.abs(wrong[name] - gradients[name]).max() > 1e-3 for name in PARAMETERS)

@@ -176,9 +176,10 @@ class Links:
     def link(self, of: str, by: str) -> Link:
         """∂of/∂by."""
         if of not in self._nodes or by not in self.of(self._nodes[of]):
-            has = [name for name in self._nodes if name == of] and list(self.of(self._nodes[of]))
-            raise ArgumentError(lesson("link", f"no derivative of {of!r} by {by!r}", f"{of} is computed from "
-                                       f"{', '.join(has)}" if has else f"one of {', '.join(n for n in self._nodes if self.of(self._nodes[n]))}"))  # fmt: skip
+            inputs = ", ".join(self.of(self._nodes[of]) if of in self._nodes else ())
+            needed = f"{of} is computed from {inputs}" if inputs else "one of " + ", ".join(
+                name for name, node in self._nodes.items() if self.of(node))  # fmt: skip
+            raise ArgumentError(lesson("link", f"no derivative of {of!r} by {by!r}", needed))
         return self.of(self._nodes[of])[by]
 
     def paths(self, wrt: Node) -> Paths:
@@ -196,17 +197,18 @@ class Links:
             raise ArgumentError(lesson("paths", f"{counts[y]:,} paths lead from {self.names[wrt]} to {top}",
                                        f"at most {MOST:,}", "mg.ledger sums what meets at each fork"))  # fmt: skip
 
-        def back(node: Node, adjoint: Any, links: tuple[Link, ...]) -> Iterator[Path]:
+        found: list[Path] = []
+        ways: list[tuple[Node, Any, tuple[Link, ...]]] = [(y, self._chain.seed, ())]
+        while ways:
+            node, adjoint, links = ways.pop()
             if node is wrt:
-                yield Path(links, np.asarray(adjoint))
-                return
-            for by, link in self.of(node).items():
-                if counts[self._nodes[by]]:
-                    yield from back(self._nodes[by], link.pull(adjoint), (*links, link))
+                found.append(Path(links, np.asarray(adjoint)))
+                continue
+            leading = [link for by, link in self.of(node).items() if counts[self._nodes[by]]]
+            ways += [(self._nodes[link.by], link.pull(adjoint), (*links, link)) for link in reversed(leading)]
 
         own = {self.names[n]: Text().write(renamed(self._stages[n], _told)) for n in self._trace.nodes
                if n.name is None and n in self.names and n in self._stages}  # fmt: skip
-        found = list(back(y, self._chain.seed, ()))
         return Paths(top, self.names[wrt], found, own, np.zeros_like(wrt.value))
 
 
