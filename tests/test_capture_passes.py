@@ -172,7 +172,7 @@ def test_stages_of_other_constants_or_in_need_of_each_other_stay_apart(rng):
 
     def f(x):
         y = x
-        for k in range(3):
+        for _ in range(3):
             y = mg.exp(y * 0.5)
         return [y, *((row * (k + 1.0)) for k, row in enumerate(mg.unstack(x)))]
 
