@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -73,6 +73,9 @@ class Cell(Module):
     """
 
     equations: Callable[..., Any]
+    if TYPE_CHECKING:  # the parameters, by the names in `shapes`
+
+        def __getattr__(self, name: str) -> Tensor: ...
 
     def __init__(self, n_x: int, n_a: int, sizes: dict[str, int], shapes: dict[str, tuple[int, ...]], *,
                  dtype: Any = np.float32, rng: np.random.Generator | None = None, scope: str = "") -> None:  # fmt: skip
