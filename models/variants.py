@@ -25,10 +25,9 @@ def affine(gates: str, n_x: int, n_a: int) -> Shapes:
 
 
 def learn_norms(cell: Cell, names: tuple[str, ...], dtype: Any) -> None:
-    """Scales g_... of layer norms, ones at first, and the shift b_out, the only one that is no gate's bias."""
-    for name in names:
-        setattr(cell, f"g_{name}", Parameter(np.ones(cell.n_a), dtype, name=f"{cell.scope}g_{name}"))
-    cell.b_out = Parameter(np.zeros(cell.n_a), dtype, name=f"{cell.scope}b_out")
+    """Scales of layer norms, ones at first, and the one shift that is no gate's bias, b_out."""
+    for name, value in {**{f"g_{name}": 1.0 for name in names}, "b_out": 0.0}.items():
+        setattr(cell, name, Parameter(np.full(cell.n_a, value), dtype, name=cell.scope + name))
 
 
 class PeepholeCell(Cell):
