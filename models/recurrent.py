@@ -229,6 +229,10 @@ class Recurrent(Module):
     ----------
     cells, back_cells : list of Cell
         ``cells[k]`` holds layer k's parameters, ``back_cells[k]`` those of the reverse direction.
+    sizes : dict of str to int
+        The parts of the state and their sizes.
+    n_out : int
+        Numbers of an output, both directions together.
     """
 
     cell: ClassVar[Any] = None
@@ -256,15 +260,12 @@ class Recurrent(Module):
         self.rng = np.random.default_rng(rng)
         self.cells: list[Any] = []
         self.back_cells: list[Any] = []
-        n_in = n_x
         for k in range(layers):
-            scope = f"layer{k}/" if layers > 1 else ""
+            n_in, scope = self.n_out if k else n_x, f"layer{k}/" if layers > 1 else ""
             for cells, way in ((self.cells, ""), (self.back_cells, "reverse/"))[: 1 + bidirectional]:
                 cells.append(self.cell(n_in, n_a, dtype=dtype, rng=self.rng, scope=scope + way, **options))
-            self.sizes: dict[str, int] = self.cells[0].sizes
-            self.n_out = next(iter(self.sizes.values())) * (1 + bidirectional)
-            n_in = self.n_out
-        self.zoneout = zoneout if isinstance(zoneout, tuple) else (zoneout,) * len(self.sizes)
+        rates = parts(zoneout)
+        self.zoneout = rates if len(rates) > 1 else rates * len(self.sizes)
         if len(self.zoneout) != len(self.sizes) or not all(0 <= rate < 1 for rate in self.zoneout):
             raise refuse(f"zoneout={zoneout!r}", "0 <= zoneout < 1: one number, or one for each of "
                          f"({', '.join(self.sizes)})")  # fmt: skip
@@ -274,6 +275,15 @@ class Recurrent(Module):
         if initial == "trained":
             for name, n in self.sizes.items():
                 setattr(self, f"{name}_0", Parameter(np.zeros((self._rows, n)), dtype))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        found: dict[str, int] = self.cells[0].sizes
+        return found
+
+    @property
+    def n_out(self) -> int:
+        return next(iter(self.sizes.values())) * (2 if self.back_cells else 1)
 
     def forward(self, x: Any, state: Any = None, named: bool = False, lengths: Any = None,
                 mask: Any = None) -> tuple[Tensor, Any]:  # fmt: skip
@@ -352,7 +362,6 @@ class Recurrent(Module):
         outputs, state
             As of `forward`.
         """
-        x = x if isinstance(x, Tensor) else mg.tensor(x)
         if self.back_cells:
             raise self._refuse("unroll of a bidirectional net", "its reverse direction begins at an end that is not there")
         if feed is None and self.n_out != self.n_x:
@@ -360,16 +369,13 @@ class Recurrent(Module):
                                "feed=, a function from an output to the next input")  # fmt: skip
         if steps < 1:
             raise self._refuse(f"steps={steps}", "at least 1")
-        states = list(self._initial(state, x.shape[0] if x.ndim else 0))
-        layers = [self._step(cell, x.shape[0]) for cell in self.cells]
+        a = self._column(x)
+        states = list(self._initial(state, a.shape[1]))
+        layers = [self._step(cell, a.shape[1]) for cell in self.cells]
         outputs: Columns = []
         for _ in range(steps):
             if outputs:
-                x = feed(outputs[-1]) if feed else outputs[-1]
-            if np.ndim(x) != 2 or np.shape(x)[1] != self.n_x:
-                raise ShapeError(lesson(f"{type(self).__name__}.unroll", f"an input of shape {np.shape(x)}",
-                                        f"(B, {self.n_x})"))  # fmt: skip
-            a = mg.permute_dims(x, (1, 0))
+                a = self._column(feed(outputs[-1]) if feed else outputs[-1])
             for k, step in enumerate(layers):
                 if k:
                     (a,) = self._between([a])
@@ -434,6 +440,12 @@ class Recurrent(Module):
             raise ShapeError(lesson(type(self).__name__, f"x has shape {shape}", f"{axes}{self.n_x}), T >= 1"))
         x = x if isinstance(x, Tensor) else mg.tensor(x)
         return mg.permute_dims(x, (1, 0, 2)) if time else x
+
+    def _column(self, x: Any) -> Tensor:
+        """One input (B, n_x), in columns."""
+        if np.ndim(x) != 2 or np.shape(x)[1] != self.n_x:
+            raise ShapeError(lesson(f"{type(self).__name__}.unroll", f"an input of shape {np.shape(x)}", f"(B, {self.n_x})"))
+        return mg.permute_dims(x, (1, 0))
 
     def _outside(self, outputs: Tensor) -> Tensor:
         return mg.permute_dims(outputs, (1, 0, 2)) if self.batch_first else outputs
