@@ -187,6 +187,13 @@ def frozen(step: Step, going: Iterable[Tensor]) -> Step:
     return kept
 
 
+def _options(kind: Any) -> list[str]:
+    """The names of the options that a class takes by keyword, those that it hands on included."""
+    makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base) and base is not object]
+    taken = [p for make in makers for p in inspect.signature(make).parameters.values()]
+    return [p.name for p in taken if p.name != "scope" and (p.kind is p.KEYWORD_ONLY or p.default is not p.empty)]
+
+
 # --- a net -------------------------------------------------------------------------------
 
 
@@ -245,6 +252,10 @@ class Recurrent(Module):
         refuse = self._refuse
         if self.cell is None:
             raise refuse("it has no cell", "a class", "class Net(Recurrent): cell = MyCell")
+        unknown = options.keys() - _options(self.cell)
+        if unknown:
+            known = [*_options(Recurrent), *_options(self.cell)]
+            raise refuse(f"unknown option {', '.join(sorted(unknown))}", f"one of {', '.join(dict.fromkeys(known))}")
         if layers < 1:
             raise refuse(f"layers={layers}", "at least 1")
         if initial not in ("zeros", "trained", "noisy"):

@@ -652,6 +652,8 @@ X = np.ones((3, 2, 4), "f")
 
 
 @pytest.mark.parametrize(("call", "message"), [
+    (lambda: LSTM(4, 5, num_layers=2), r"^LSTM: unknown option num_layers; one of layers, bidirectional, .*, rng, projection$"),
+    (lambda: GRU(4, 5, projection=2), r"^GRU: unknown option projection; one of "),
     (lambda: LSTM(4, 5, dropout=0.5), r"^LSTM: dropout=0.5 with one layer; .*write layers=2, or variational=True"),
     (lambda: GRU(4, 5, layers=2, dropout=1.0), r"^GRU: dropout=1.0; 0 <= dropout < 1"),
     (lambda: GRU(4, 5, zoneout=(0.1, 0.1)), r"^GRU: zoneout=\(0.1, 0.1\).*one for each of \(a\)"),
