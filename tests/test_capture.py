@@ -10,6 +10,7 @@ from minigrad import capture
 from minigrad.capture.passes import EXACT, alive, folded, forwarded, shared
 from minigrad.capture.recorder import record
 from minigrad.capture.replay import Replay
+from minigrad.op import OPS, draw_samples
 from minigrad.testing.programs import draw_program
 from minigrad.tree import flatten
 from models import LSTM, LSTMCell
@@ -285,6 +286,22 @@ def test_an_op_may_hand_on_its_input_for_some_numbers(user_op, monkeypatch):
         captured(recorded)
         same_bits(captured(other), f(mg.tensor(other)))
         assert any(v is odd.op.forward for v in captured._newest().replayed.space.values())  # asked anew each time
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.into is not None and op.into is not op.forward], ids=lambda op: op.name)
+def test_what_is_written_into_an_array_has_the_same_bits(op, rng):
+    seen = 0
+    with np.errstate(all="ignore"):
+        for inputs, params in draw_samples(op, rng):
+            for dtype in (np.float64, np.float32):
+                given = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+                want = op.forward(*given, **params)
+                if type(want) is np.ndarray:
+                    out = np.full_like(want, 7)
+                    op.into(*given, out=out, **params)
+                    assert out.tobytes() == want.tobytes()
+                    seen += 1
+    assert seen
 
 
 def test_the_zero_law_is_live():

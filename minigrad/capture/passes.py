@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .opening import laid_open
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
 from .stages import stages_merged
@@ -74,7 +75,7 @@ def alive(program: Program) -> Program:
                    constants={v: c for v, c in program.constants.items() if v in needed})  # fmt: skip
 
 
-EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
+EXACT: tuple[Pass, ...] = (forwarded, laid_open, folded, shared, alive)
 FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, stages_merged, transposes_packed, products_cut, shared, alive)
 
 
