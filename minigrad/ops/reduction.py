@@ -18,7 +18,7 @@ def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
 
 
 def _sum_into(x: Any, /, *, out: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> None:
-    np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims, out=out)  # type: ignore[arg-type]
+    np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims, out=out)
 
 
 sum = define("sum", _sum,
