@@ -94,7 +94,8 @@ def _with_results(program: Program, stands: dict[Value, Operand]) -> Program:
     return replace(
         program,
         outputs=tuple(stands.get(x, x) if isinstance(x, Value) else x for x in program.outputs),
-        effects=tuple((p, stands.get(g, g)) for p, g in program.effects))  # fmt: skip
+        effects=tuple(replace(e, value=stands.get(e.value, e.value) if isinstance(e.value, Value) else e.value)
+                      for e in program.effects))  # fmt: skip
 
 
 def _key(step: Step) -> Hashable:
