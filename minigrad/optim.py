@@ -21,8 +21,8 @@ from .op import declare
 from .tensor import Tensor, constant, give
 
 # In Python's numbers: NumPy's power differs in the last bit from one machine to another.
-unbiased = declare("unbiased", lambda n, /, *, beta: np.array([1 - beta ** int(k) for k in n]),
-                   samples=lambda rng: iter([((np.array([1, 2, 7]),), {"beta": 0.9})]), caption="1 − βⁿ")  # fmt: skip
+unbiased = declare("unbiased", lambda n, /, *, beta, p: np.array([(1 - beta ** int(k)) ** p for k in n]),
+                   samples=lambda rng: iter([((np.array([1, 2, 7]),), {"beta": 0.9, "p": 0.5})]), caption="(1 − βⁿ)ᵖ")  # fmt: skip
 
 
 def _now(leaf: Tensor) -> Any:
@@ -59,7 +59,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, norm_type: flo
         grads = {}
     for p, g in grads.items():
         p.grad = _given(g * scale.astype(g.dtype))
-    return total if isinstance(total, Tensor) else float(total)
+    return total if isinstance(total, Tensor) else float(total)  # type: ignore[return-value]
 
 
 def _given(array: Any) -> Tensor:
@@ -164,18 +164,28 @@ class Optimizer:
             give(p, self._updated(k, w, -g if self.maximize else g, *(n.astype(w.dtype)[i] for n in numbers)))
 
     def _numbers(self, lr: Any, counts: Any) -> tuple[Any, ...]:
-        """What `_updated` needs to know for each parameter besides arrays: vectors in float64."""
+        """What `_updated` is told besides arrays: vectors in float64, a number for each parameter.
+
+        Whatever depends on the learning rate or the count of steps is computed here, from tensors
+        while a captured function is recorded.
+        """
+        return (lr * np.ones(counts.shape),)
+
+    def _updated(self, k: int, w: Any, g: Any, rate: Any, *numbers: Any) -> Any:
+        """The new array of parameter `k`, which was `w`."""
         raise NotImplementedError
 
-    def _updated(self, k: int, w: Any, g: Any, *numbers: Any) -> Any:
-        """The new array of parameter `k`."""
-        raise NotImplementedError
-
-    def _remembered(self, name: str, k: int) -> Buffer:
+    def _memory(self, name: str, k: int) -> Buffer:
         """Array `name` of parameter `k`, zeros at first."""
         if name not in self.memory:
             self.memory[name] = [Buffer(np.zeros_like(p.data)) for p in self.params]
         return self.memory[name][k]
+
+    def _recall(self, name: str, k: int) -> Any:
+        return _now(self._memory(name, k))
+
+    def _keep(self, name: str, k: int, new: Any) -> None:
+        give(self._memory(name, k), new)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -192,7 +202,7 @@ class Optimizer:
         self.counts.data, self.lr = counts, lr
         for name in memory | self.memory:
             for k, p in enumerate(self.params):
-                buffer = self._remembered(name, k)
+                buffer = self._memory(name, k)
                 buffer.data = memory[name][k].astype(p.dtype) if name in memory else np.zeros_like(buffer.data)
 
 
@@ -211,18 +221,16 @@ class SGD(Optimizer):
         self.weight_decay, self.nesterov = weight_decay, nesterov
 
     def _numbers(self, lr: Any, counts: Any) -> tuple[Any, ...]:
-        rates = lr * np.ones(counts.shape)
-        return rates, np.where(counts == 1, 1.0, 1 - self.dampening)  # PyTorch: the first gradient counts whole
+        parts = [np.where(counts == 1, 1.0, 1 - self.dampening)] if self.dampening else []
+        return *super()._numbers(lr, counts), *parts  # PyTorch: the first gradient counts whole
 
-    def _updated(self, k: int, w: Any, g: Any, *numbers: Any) -> Any:
-        rate, part = numbers
+    def _updated(self, k: int, w: Any, g: Any, rate: Any, *part: Any) -> Any:
         if self.weight_decay:
             g = g + self.weight_decay * w
         if self.momentum:
-            velocity = self._remembered("velocity", k)
-            v = self.momentum * _now(velocity)
-            v += part * g if self.dampening else g
-            give(velocity, v)
+            v = self.momentum * self._recall("velocity", k)
+            v += part[0] * g if part else g
+            self._keep("velocity", k, v)
             g = g + self.momentum * v if self.nesterov else v
         return w - rate * g
 
@@ -248,28 +256,26 @@ class Adam(Optimizer):
 
     def _numbers(self, lr: Any, counts: Any) -> tuple[Any, ...]:
         b1, b2 = self.betas
-        rates = lr / unbiased(counts, beta=b1)
-        return rates, np.sqrt(unbiased(counts, beta=b2)), np.ones(counts.shape) - lr * self.weight_decay
+        rates = lr / unbiased(counts, beta=b1, p=1)
+        return rates, unbiased(counts, beta=b2, p=0.5), np.ones(counts.shape) - lr * self.weight_decay
 
-    def _updated(self, k: int, w: Any, g: Any, *numbers: Any) -> Any:
-        rate, scale, kept = numbers
+    def _updated(self, k: int, w: Any, g: Any, rate: Any, *numbers: Any) -> Any:
+        scale, kept = numbers
         if self.weight_decay:
             if self.decoupled:
                 w = w * kept
             else:
                 g = g + self.weight_decay * w
         b1, b2 = self.betas
-        first, second = self._remembered("first", k), self._remembered("second", k)
-        m = b1 * _now(first)
+        m = b1 * self._recall("first", k)
         m += (1 - b1) * g
-        v = b2 * _now(second)
+        v = b2 * self._recall("second", k)
         v += (1 - b2) * (g * g)
-        give(first, m)
-        give(second, v)
+        self._keep("first", k, m)
+        self._keep("second", k, v)
         if self.amsgrad:  # the largest second moment so far
-            largest = self._remembered("largest", k)
-            v = np.maximum(_now(largest), v)
-            give(largest, v)
+            v = np.maximum(self._recall("largest", k), v)
+            self._keep("largest", k, v)
         root = np.sqrt(v)
         root /= scale
         root += self.eps

@@ -307,7 +307,7 @@ class Tensor(Methods):
                 if not isinstance(g, Tensor):
                     g = constant(g if owned else np.array(g))
                 # a leaf whose .data was replaced has a node for each array it held
-                before = arrived[handle] if handle in arrived else handle.grad
+                before = arrived.get(handle, handle.grad)
                 arrived[handle] = g if before is None else before + g
         for handle, grad in arrived.items():
             handle._grad = grad

@@ -171,7 +171,7 @@ class Run:
         before = self.model.state, self.optimizer.state
         codes = self.learned.chunk(position)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below, once and for all
-            loss, norm, state = self.advance(codes, self.state)
+            loss, norm, state = self.advance(codes, self.state)  # type: ignore[arg-type]
         for name, found in (("loss", loss), ("norm of the gradient", norm)):
             value = float(found)
             if not math.isfinite(value):
@@ -323,7 +323,8 @@ class Checkpoint(NamedTuple):
         with _Checked(path):
             if meta["kind"] != KIND:
                 raise ValueError(f"it is a {meta['kind']}")
-            return cls(path, tree, meta, Recipe(**meta["recipe"]), Vocabulary(meta["vocabulary"]))
+            recipe = Recipe(**({"eager": True} | meta["recipe"]))  # before it could be chosen, all were
+            return cls(path, tree, meta, recipe, Vocabulary(meta["vocabulary"]))
 
     def checked(self) -> _Checked:
         """A block in which the checkpoint's own faults show as CheckpointError."""

@@ -291,7 +291,7 @@ def test_an_array_from_outside_the_graph_is_refused_and_nothing_is_left(attribut
         mg.capture(f)(np.ones(2))
     assert (w.data.tolist(), w.grad, optimizer.state["steps"]) == ([1.0, 1.0], None, [0])
     assert not any(np.any(a) for a in optimizer.state["memory"]["velocity"])
-    with pytest.raises(mg.errors.ModeError, match="lr: it is assigned inside a captured function.*before the call"):
+    with pytest.raises(mg.errors.ModeError, match=r"lr: it is assigned inside a captured function.*before the call"):
         mg.capture(lambda: setattr(optimizer, "lr", 0.5))()
 
 

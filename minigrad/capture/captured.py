@@ -152,8 +152,8 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
     ----------
     f : callable
         Takes trees of arrays, tensors and Modules; whatever is no array (numbers, strings) belongs
-        to the signature.  It may call `mg.grad`, `mg.value_and_grad`, ``.backward()``: the reverse
-        pass is recorded like everything else.
+        to the signature.  It may call `mg.grad`, `mg.value_and_grad`, ``.backward()``, the step of an
+        optimiser: all is recorded.
     verify : bool
         Record each signature twice, and raise if the recordings differ.
     exact : bool
@@ -169,15 +169,17 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
     Raises
     ------
     ModeError
-        `f` branches on a value, replaces a leaf's array (an optimiser's step, running statistics),
+        `f` branches on a value, gives a leaf an array that is not computed from tensors,
         or (with `verify`) reads something that changes.
 
     Notes
     -----
-    Read at each call: the arguments, parameters (leaves that require a gradient), and random
-    generators, which draw anew.  Everything else is frozen as it was when recorded;
-    ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew, and so
-    is a Module argument in another mode (``.eval()``) or with other buffers.
+    Read at each call: the arguments, parameters (leaves that require a gradient) and their ``.grad``,
+    buffers (`mg.nn.Buffer`: running statistics, an optimiser's moments and learning rate), and random
+    generators, which draw anew.  New arrays and gradients of parameters and buffers are left at the end
+    of a call, all of them or, after an exception, none.  Everything else is frozen as it was when
+    recorded; ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew,
+    and so are a Module in another mode (``.eval()``) and other settings of an optimiser.
     """
     if not callable(f):
         raise ArgumentError(lesson("capture", f"got {type(f).__name__}", "a function", "mg.capture(step)"))

@@ -12,21 +12,22 @@ from ..op import Op
 from ..tensor import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
-    """A value of the program, known by its number.
+    """A value of the program.
 
     Attributes
     ----------
     number : int
+        How it is printed.
     like : ndarray, numpy scalar or tuple of them
-        What it was when it was recorded: shape, dtype and layout.
+        What it was when it was recorded: shape, dtype and, until the program is compiled, layout.
     name : str or None
     """
 
     number: int
-    like: Any = field(compare=False, repr=False)
-    name: str | None = field(default=None, compare=False)
+    like: Any = field(repr=False)
+    name: str | None = None
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -132,8 +133,9 @@ class Program:
     def forget(self) -> None:
         """Let go of the arrays that were met when recording: of a value that is no constant, shape
         and dtype stay."""
-        for v in {*self.sources, *(s.output for s in self.steps)} - self.constants.keys():
-            object.__setattr__(v, "like", _ghost(v.like))
+        for v in (*self.sources, *(s.output for s in self.steps)):
+            if v not in self.constants:
+                object.__setattr__(v, "like", _ghost(v.like))
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         return replace(self, steps=tuple(steps))
@@ -156,10 +158,15 @@ class Program:
         return "\n".join([*lines, f"return {', '.join(map(_shown, self.outputs))}"])
 
 
+_NOTHING = bytes(64)
+
+
 def _ghost(like: Any) -> Any:
     if isinstance(like, tuple):
         return tuple(map(_ghost, like))
-    return np.broadcast_to(np.zeros((), like.dtype), like.shape) if isinstance(like, np.ndarray) else like
+    if not isinstance(like, np.ndarray):
+        return like
+    return np.ndarray(like.shape, like.dtype, _NOTHING, strides=(0,) * like.ndim)  # one number, many times
 
 
 def _place(place: Any) -> str:
