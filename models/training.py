@@ -84,15 +84,20 @@ class Recipe:
 
     def parameters(self, characters: int) -> int:
         """How many numbers are learned for an alphabet of so many characters."""
+        return characters * EMBEDDING + self._weights() + (self.hidden + 1) * characters
+
+    def _weights(self) -> int:
+        """How many of them are the LSTM's."""
         h, sizes = self.hidden, [EMBEDDING] + [self.hidden] * (self.layers - 1)
-        lstm = sum(4 * h * (h + size + 1) for size in sizes)
-        return characters * EMBEDDING + lstm + (h + 1) * characters
+        return sum(4 * h * (h + size + 1) for size in sizes)
 
     def memory(self, characters: int) -> int:
         """About how many bytes a training takes: what is kept per parameter (value,
-        gradient, Adam's two moments, workspace), and the graph of one chunk."""
-        per_character = self.layers * 16 * self.hidden + 6 * characters
-        numbers = 8 * self.parameters(characters) + self.seq * self.batch * per_character
+        gradient, Adam's two moments, workspace), and the graph of one chunk; to capture it, the
+        reverse pass as well, with the gradient of the weights at each character."""
+        graph = self.seq * self.batch * (self.layers * 16 * self.hidden + 6 * characters)
+        captured = 0 if self.eager else 4 * graph + 2 * self.seq * self._weights()
+        numbers = 8 * self.parameters(characters) + graph + captured
         return numbers * np.dtype(self.dtype).itemsize
 
     def refuse_too_large(self, characters: int) -> None:

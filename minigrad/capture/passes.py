@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .memory import Homes, is_joining, parts_of
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
+from .rewriting import Writer
 from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
@@ -73,8 +75,35 @@ def alive(program: Program) -> Program:
                    constants={v: c for v, c in program.constants.items() if v in needed})  # fmt: skip
 
 
-EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed, products_cut, shared, alive)
+def joined_early(program: Program) -> Program:
+    """Exact: a slice that is joined with others is copied there when it is taken; what it was taken from
+    lives no longer than it must."""
+    homes, writer = Homes(program, exact=True), Writer(program)
+    copies: dict[Value, Step] = {}
+    joined: dict[Value, Step] = {}
+    for step in program.steps:
+        if not is_joining(step) or not homes.owns(step):
+            continue
+        inputs = list(step.inputs)
+        for i, part in enumerate(parts_of(step, step.output.like)):
+            x = step.inputs[i]
+            if (isinstance(x, Value) and x in writer.made and writer.made[x].looks_at and x not in copies
+                    and all(v in writer.made for v in homes.owners[x])
+                    and part.strides == np.empty(x.like.shape, x.like.dtype).strides):  # fmt: skip
+                copies[x] = writer.step("copy", [x], x.like.copy())
+                inputs[i] = copies[x].output
+        joined[step.output] = replace(step, inputs=tuple(inputs))
+    steps = []
+    for step in program.steps:
+        steps.append(joined.get(step.output, step))
+        if step.output in copies:
+            steps.append(copies[step.output])
+    return program.with_steps(steps)
+
+
+EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive, joined_early)
+FAST: tuple[Pass, ...] = (*EXACT[:-1], sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed,
+                          products_cut, shared, alive, joined_early)  # fmt: skip
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
