@@ -5,6 +5,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import capture
+from minigrad.capture import stages
 from minigrad.capture.passes import EXACT, FAST, run_passes
 from minigrad.capture.program import Step
 from minigrad.capture.recorder import record
@@ -147,6 +148,40 @@ def test_a_small_product_is_cut(rng):
     for _ in range(2):
         np.testing.assert_allclose(fast(A, B).data, A @ B + 1, rtol=1e-4, atol=1e-4)
     assert of("matmul", fast.optimized)[0].output.like.shape == (2, 128, 40)
+
+
+def test_a_stage_of_all_gates_or_time_steps_is_one_call(rng):
+    cell, x = LSTMCell(8, 12, dtype=np.float64, rng=rng), rng.normal(size=(12, 8, 20))
+
+    def last(cell, x):
+        a = c = mg.tensor(np.zeros((12, 20)))
+        for x_t in mg.unstack(x):
+            a, c = cell(x_t, (a, c))
+        return a
+
+    fast = capture(lambda cell, x: mg.vjp(last, cell, x)[1](np.ones((12, 20))))
+    fast(cell, x)
+    assert [len(of("sigmoid", p)) for p in (fast.program, fast.optimized)] == [36, 12]
+    assert [len(of("subtract", p)) for p in (fast.program, fast.optimized)] == [60, 2]  # 1 − Γ of all gates, 1 − tanh² of both
+    for step in of("subtract", fast.optimized):
+        assert step.output.like.size <= stages.IN_CACHE
+
+
+def test_stages_of_other_constants_or_in_need_of_each_other_stay_apart(rng):
+    x = rng.normal(size=(4, 3))
+
+    def f(x):
+        y = x
+        for _ in range(3):
+            y = mg.exp(y * 0.5)
+        return [y, *((row * (k + 1.0)) for k, row in enumerate(mg.unstack(x)))]
+
+    fast = capture(f)
+    for _ in range(2):
+        for got, want in zip(fast(x), f(mg.tensor(x)), strict=True):
+            np.testing.assert_allclose(got.data, want.data, rtol=1e-14)
+    assert len(of("exp", fast.optimized)) == 3
+    assert len(of("multiply", fast.optimized)) == 3 + 4
 
 
 def test_random_programs_change_by_rounding_alone():

@@ -15,6 +15,7 @@ from .memory import Homes, is_joining, parts_of
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
 from .rewriting import Writer
+from .stages import stages_merged
 from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
@@ -102,8 +103,8 @@ def joined_early(program: Program) -> Program:
 
 
 EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive, joined_early)
-FAST: tuple[Pass, ...] = (*EXACT[:-1], sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed,
-                          products_cut, shared, alive, joined_early)  # fmt: skip
+FAST: tuple[Pass, ...] = (*EXACT[:-1], sums_joined, shared, products_merged, alive, products_narrowed, shared, stages_merged,
+                          transposes_packed, products_cut, shared, alive, joined_early)  # fmt: skip
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
