@@ -12,22 +12,24 @@ from ..op import Op
 from ..tensor import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Value:
-    """A value of the program.
+    """A value of the program, known by its number.
 
     Attributes
     ----------
     number : int
-        How it is printed.
     like : ndarray, numpy scalar or tuple of them
         What it was when it was recorded: shape, dtype and, until the program is compiled, layout.
     name : str or None
     """
 
     number: int
-    like: Any = field(repr=False)
-    name: str | None = None
+    like: Any = field(compare=False, repr=False)
+    name: str | None = field(default=None, compare=False)
+
+    def __hash__(self) -> int:
+        return self.number
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -133,7 +135,7 @@ class Program:
     def forget(self) -> None:
         """Let go of the arrays that were met when recording: of a value that is no constant, shape
         and dtype stay."""
-        for v in (*self.sources, *(s.output for s in self.steps)):
+        for v in (*self.sources, *(v for s in self.steps for v in (s.output, *s.reads)), *self.results):
             if v not in self.constants:
                 object.__setattr__(v, "like", _ghost(v.like))
 
@@ -164,7 +166,7 @@ _NOTHING = bytes(64)
 def _ghost(like: Any) -> Any:
     if isinstance(like, tuple):
         return tuple(map(_ghost, like))
-    if not isinstance(like, np.ndarray):
+    if not isinstance(like, np.ndarray) or not any(like.strides):
         return like
     return np.ndarray(like.shape, like.dtype, _NOTHING, strides=(0,) * like.ndim)  # one number, many times
 
