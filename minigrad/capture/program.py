@@ -12,7 +12,7 @@ from ..op import Op
 from ..tensor import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """A value of the program, known by its number.
 
@@ -39,7 +39,7 @@ Operand = Value | Any
 """A `Value`, or a plain constant."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """``output = op(*inputs, **params)``.
 

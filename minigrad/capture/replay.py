@@ -56,6 +56,8 @@ class Replay:
         self.source = "\n    ".join([f"def run({', '.join(arguments)}):", *body, f"return ({results}{',' * bool(results)})"])
         exec(compile(self.source, "<captured program>", "exec"), self.space)
         self.run: Run = self.space["run"]
+        del self.homes, self.names, self.fixed, self.held, self.made  # what it took to write it
+        self.pool.free.clear()
 
     @property
     def buffers(self) -> list[Any]:
