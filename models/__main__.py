@@ -60,12 +60,20 @@ def _sample_arguments(parser: argparse.ArgumentParser) -> None:
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     _text_arguments(parser)
     for each in fields(Recipe):
-        parser.add_argument(
-            f"--{each.name}",
-            type=type(each.default),
-            default=argparse.SUPPRESS,
-            help=f"{each.metadata['caption']} (default: {each.default})",
-        )
+        if each.default is False:
+            parser.add_argument(
+                f"--{each.name}",
+                action="store_true",
+                default=argparse.SUPPRESS,
+                help=each.metadata["caption"],
+            )
+        else:
+            parser.add_argument(
+                f"--{each.name}",
+                type=type(each.default),
+                default=argparse.SUPPRESS,
+                help=f"{each.metadata['caption']} (default: {each.default})",
+            )
     parser.add_argument(
         "--out",
         type=Path,
