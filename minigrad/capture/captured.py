@@ -18,6 +18,7 @@ from .passes import EXACT, FAST, run_passes
 from .program import Program, Step, Value
 from .recorder import record
 from .replay import Replay
+from .scalars import as_scalars
 
 
 class Captured:
@@ -85,7 +86,8 @@ class _Trace:
         self.program, result, self.rebuild = record(captured.f, args, kwargs, [t for t in traced if t is not None])
         returned, _, _ = flatten(result)
         self.first = self.rebuild(iter([_leaves_here(x) for x in returned]))
-        self.replayed = Replay(run_passes(self.program, EXACT if captured.exact else FAST), captured.exact)
+        program = run_passes(self.program, EXACT if captured.exact else FAST)
+        self.replayed = (None if captured.exact else as_scalars(program)) or Replay(program, captured.exact)
 
     def fits(self) -> bool:
         """Whether what is read besides the arguments still has the shapes that were recorded."""
