@@ -23,7 +23,6 @@ from .graph import Node, leading_to, newest_first
 from .op import Op, declare
 
 _ndarray = np.ndarray
-_float64 = np.float64
 Observer = Callable[[Node, int, Node, Any], None]
 
 
@@ -169,7 +168,7 @@ def backpropagate(
             total = table.get(parent)
             if total is None:
                 table[parent] = c
-            elif kind is _float64:  # it is nobody's memory
+            elif kind is not _ndarray and lift is None:  # a NumPy scalar is nobody's memory
                 table[parent] = total + c
             elif lift is None and parent in owned:
                 total += c

@@ -39,7 +39,7 @@ else:
 _new = object.__new__
 STORE_SUBSCR = opmap["STORE_SUBSCR"]
 _ndarray = np.ndarray
-_float64 = np.float64
+FLOATS = frozenset((np.float64, np.float32))
 
 
 # --- the one apply -----------------------------------------------------------------------
@@ -81,7 +81,8 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     try:
         if params:
             y = op.forward(*values, **params)
-        elif op.scalar is not None and (type(values[0]) is _float64 or type(values[-1]) is _float64):
+        elif (op.scalar is not None and type(values[0]) is not _ndarray
+                and (type(values[0]) in FLOATS or type(values[-1]) in FLOATS)):  # fmt: skip
             y = op.scalar(*values)
         else:
             y = op.forward(*values)

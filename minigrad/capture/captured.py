@@ -18,7 +18,7 @@ from .passes import EXACT, FAST, run_passes
 from .program import Program, Step, Value
 from .recorder import record
 from .replay import Replay
-from .scalars import as_scalars
+from .scalars import as_scalars, is_scalar
 
 
 class Captured:
@@ -47,7 +47,7 @@ class Captured:
             return self.f(*args, **kwargs)  # a part of what somebody else records
         leaves, rebuild, _ = flatten((args, kwargs))
         arrays = [_array(leaf) for leaf in leaves]
-        signature = mode.grad, *_signature((args, kwargs), arrays)
+        signature = mode.grad, *_signature((args, kwargs), leaves, arrays)
         with self.lock:
             trace = self.known.get(signature)
             if trace is None or not trace.fits():
@@ -86,7 +86,8 @@ class _Trace:
         self.program, result, self.rebuild = record(captured.f, args, kwargs, [t for t in traced if t is not None])
         returned, _, _ = flatten(result)
         self.first = self.rebuild(iter([_leaves_here(x) for x in returned]))
-        program = run_passes(self.program, EXACT if captured.exact else FAST)
+        passes = EXACT if captured.exact or is_scalar(self.program) else FAST
+        program = run_passes(self.program, passes)
         self.replayed = (None if captured.exact else as_scalars(program)) or Replay(program, captured.exact)
 
     def fits(self) -> bool:
@@ -174,12 +175,11 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
 def _array(leaf: Any) -> Any:
     """The array of an argument; None for what is part of the signature."""
     if isinstance(leaf, Tensor):
-        return leaf._node.value if isinstance(leaf._node.value, np.ndarray) else leaf.data
+        return leaf._node.value
     return leaf if isinstance(leaf, (np.ndarray, np.generic)) else None
 
 
-def _signature(tree: Any, arrays: list[Any]) -> tuple[Hashable, Hashable]:
-    leaves, _, _ = flatten(tree)
+def _signature(tree: Any, leaves: list[Any], arrays: list[Any]) -> tuple[Hashable, Hashable]:
     kinds = tuple((type(x), x) if a is None else (a.shape, a.dtype.str, _layout(a))
                   for x, a in zip(leaves, arrays, strict=True))  # fmt: skip
     try:
@@ -210,4 +210,4 @@ def _leaves_here(x: Any) -> Any:
 
 
 def _made(value: Any) -> Tensor:
-    return constant(np.asarray(value))
+    return constant(np.float64(value) if type(value) is float else np.asarray(value))

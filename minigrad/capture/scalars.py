@@ -11,10 +11,10 @@ exception and IEEE 754 a number (1/0, ln 0, exp 1000), the call is done over by 
 
 from __future__ import annotations
 
+import ast
 import math
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -65,6 +65,9 @@ CHUNK = 4000
 """Instructions in a function: Python names 256 locals quickly, and compiles short functions in linear time."""
 DEPTH = 12
 """How deeply expressions are nested."""
+
+ATOM = 3
+"""What binds so strongly needs no brackets anywhere; products have 2, sums 1."""
 
 KINDS = {np.dtype(np.float64): "number", np.dtype(np.bool_): "truth"}
 SPACE = {**vars(math), "__builtins__": {"round": round}}
@@ -118,22 +121,22 @@ class Scalars:
 
 def as_scalars(program: Program) -> Scalars | None:
     """The program on floats; None if one of its values is no 0-d float64, or an op cannot be written so."""
-    if not all(_is_scalar(v.like) for v in (*program.sources, *program.constants)):
+    if not is_scalar(program):
         return None
     instructions: list[Instruction] = [("", ())] * len(program.sources)
     made: dict[Value, Operand] = {v: k for k, v in enumerate(program.sources)}
+    kinds = {v: _kind(v.like) for v in (*program.sources, *program.constants)}
+    written: dict[Hashable, _Sheet] = {}
     try:
         made.update((v, _text(c)) for v, c in program.constants.items())
-        written: dict[Hashable, _Sheet] = {}
-        for step in program.steps:
-            if not _is_scalar(step.output.like):
-                return None
-            kinds = tuple([_kind(x.like) if isinstance(x, Value) else _kind(x) for x in step.inputs])
-            key = step.op, kinds, repr(step.params) if step.params else ""
-            if key not in written:
-                written[key] = _Sheet(step.op, kinds, step.params)
-            given = [made[x] if isinstance(x, Value) else _text(x) for x in step.inputs]
-            made[step.output] = written[key].copied(instructions, given)
+        for op, inputs, params, output in [(s.op, s.inputs, s.params, s.output) for s in program.steps]:
+            of = tuple([kinds[x] if type(x) is Value else _kind(x) for x in inputs])
+            key = (op, of, repr(params)) if params else (op, of)
+            sheet = written.get(key)
+            if sheet is None:
+                sheet = written[key] = _Sheet(op, of, params)
+            made[output] = sheet.copied(instructions, tuple([made[x] if type(x) is Value else _text(x) for x in inputs]))
+            kinds[output] = sheet.kind
     except Unwritable:
         return None
     results = []
@@ -144,6 +147,12 @@ def as_scalars(program: Program) -> Scalars | None:
             operand = len(instructions) - 1
         results.append(operand)
     return Scalars(program, instructions, results)
+
+
+def is_scalar(program: Program) -> bool:
+    """Whether every value is a 0-d float64, or a truth value."""
+    values = [*program.sources, *program.constants, *[step.output for step in program.steps]]
+    return bool(program.steps) and all([_is_scalar(v.like) for v in values])
 
 
 class Unwritable(Exception):
@@ -168,12 +177,18 @@ class _Sheet:
             else:
                 made = op.forward(*symbols, **params)
             self.result = made.operand if isinstance(made, _Symbol) else _text(made)
+            self.kind = _kind(made)
         except Exception:  # whatever an op does with a number that it cannot do with a symbol
             raise Unwritable from None
+        whole = [operands == tuple([~i for i in range(len(kinds))]) for _, operands in self.lines] == [True]
+        self.template = self.lines[0][0] if whole and self.result == 0 else ""
 
-    def copied(self, instructions: list[Instruction], given: list[Operand]) -> Operand:
+    def copied(self, instructions: list[Instruction], given: tuple[Operand, ...]) -> Operand:
         """Write them down for these inputs; where the result is."""
         base = len(instructions)
+        if self.template:  # the usual case, written out for speed
+            instructions.append((self.template, given))
+            return base
 
         def here(x: Operand) -> Operand:
             return x if isinstance(x, str) else base + x if x >= 0 else given[~x]
@@ -249,14 +264,14 @@ PLAIN = (int, float, bool, type(None), str, type(np.dtype(np.float64)))
 
 
 def _is_scalar(like: Any) -> bool:
-    return not isinstance(like, tuple) and np.shape(like) == () and like.dtype in KINDS
+    return type(like) is np.float64 or not isinstance(like, tuple) and np.shape(like) == () and like.dtype in KINDS
 
 
 def _kind(x: Any) -> str:
     """Whether an operand is a number or a truth value; float32 has a rounding of its own."""
     if isinstance(x, _Symbol):
         return x.kind
-    if type(x) is float or type(x) is int:
+    if type(x) in (np.float64, float, int):
         return "number"
     dtype = np.dtype(bool) if type(x) is bool else getattr(x, "dtype", None)
     if np.shape(x) != () or dtype is None or dtype.kind not in "iu" and dtype not in KINDS:
@@ -271,7 +286,7 @@ def _text(constant: Any) -> str:
     number = float(constant)
     if number != constant and number == number:
         raise Unwritable  # an integer that is no float
-    return f"({number!r})" if math.copysign(1.0, number) < 0 else repr(number)
+    return repr(number)
 
 
 # --- functions of bounded length -----------------------------------------------------------
@@ -297,9 +312,9 @@ class _Chunks:
             if last[i] < 0:
                 continue  # an op made more than its result needs
             template, operands = instructions[i]
-            for k, x in enumerate(operands):
-                if isinstance(x, int):
-                    uses[x] += template.count(f"{{{k}}}")
+            for x, times in zip(operands, _times(template), strict=False):
+                if type(x) is int:
+                    uses[x] += times
                     reader[x] = i
                     if last[x] < 0:
                         last[x] = i // CHUNK
@@ -315,22 +330,23 @@ class _Chunks:
         """The body of the function of these instructions."""
         instructions, uses, last, here = self.instructions, self.uses, self.last, low // CHUNK
         chosen = [i for i in range(low, high) if last[i] >= 0]
-        depth: dict[int, int] = {}  # of those that stand in the expression of their reader
+        depth: dict[Operand, int] = {}  # of those that stand in the expression of their reader
         for i in chosen:
             if uses[i] == 1 and last[i] == here:
-                nested = 1 + max((depth.get(x, 0) for x in instructions[i][1] if isinstance(x, int)), default=0)
+                nested = max([depth[x] for x in instructions[i][1] if x in depth], default=0)
                 if nested < DEPTH:
-                    depth[i] = nested
+                    depth[i] = nested + 1
         statement: dict[int, int] = {}
-        reads: Counter[int] = Counter()
+        reads: dict[int, int] = {}
         ends: dict[int, int] = {}  # the statement that reads a local last
         for i in reversed(chosen):
             statement[i] = at = statement[self.reader[i]] if i in depth else i
             template, operands = instructions[i]
-            for k, x in enumerate(operands):
-                if isinstance(x, int) and x not in depth:
-                    reads[x] += template.count(f"{{{k}}}")
-                    ends[x] = max(at, ends.get(x, 0))
+            for x, times in zip(operands, _times(template), strict=False):
+                if type(x) is int and x not in depth:
+                    reads[x] = reads.get(x, 0) + times
+                    if ends.get(x, 0) < at:
+                        ends[x] = at
         leaving = [i for i in chosen if last[i] > here]
         ends.update(dict.fromkeys(leaving, high))
         dying: dict[int, list[int]] = {}
@@ -338,23 +354,28 @@ class _Chunks:
             dying.setdefault(at, []).append(x)
 
         names: dict[int, str] = {}
+        strength: dict[int, int] = {}
         free: list[str] = []
         count = 0
         for i in chosen:
             template, operands = instructions[i]
+            own, needed = _binding(template)
             words = []
-            for x in operands:
-                if isinstance(x, int) and x not in names:
+            for x, least in zip(operands, needed, strict=False):
+                if type(x) is str:
+                    words.append(x)
+                    continue
+                if x not in names:
                     read = f"v[{self.place[x]}]"
                     if reads[x] == 1:
                         words.append(read)
                         continue
                     names[x] = free.pop() if free else f"x{(count := count + 1)}"
                     yield f"{names[x]} = {read}"
-                words.append(x if isinstance(x, str) else names[x])
+                words.append(names[x] if strength.get(x, ATOM) >= least else f"({names[x]})")
             text = template.format(*words)
             if i in depth:
-                names[i] = f"({text})"
+                names[i], strength[i] = text, own
                 continue
             free += [names[x] for x in dying.get(i, ()) if x in names]
             names[i] = free.pop() if free else f"x{(count := count + 1)}"
@@ -363,6 +384,26 @@ class _Chunks:
             self.place.update(zip(leaving, range(self.size, self.size + len(leaving))))
             self.size += len(leaving)
             yield f"v += {', '.join([names[i] for i in leaving])},"
+
+
+@cache
+def _times(template: str) -> list[int]:
+    """How often each operand stands in it."""
+    return [template.count(f"{{{k}}}") for k in range(3)]
+
+
+@cache
+def _binding(template: str) -> tuple[int, tuple[int, ...]]:
+    """How strongly it binds, and what binds so strongly stands in it without brackets, which take
+    Python's parser as long as all the rest."""
+    tree = ast.parse(template.format("a", "b", "c"), mode="eval").body
+    if isinstance(tree, ast.Call):
+        return ATOM, (0, 0)
+    if isinstance(tree, ast.BinOp):
+        own = 1 if isinstance(tree.op, (ast.Add, ast.Sub)) else 2
+        two = isinstance(tree.left, ast.Name) and isinstance(tree.right, ast.Name)
+        return own, (own, own + 1) if two else (ATOM, ATOM)
+    return 0, (ATOM, ATOM, ATOM)
 
 
 def _compiled(text: str) -> Callable[[list[Any]], None]:
