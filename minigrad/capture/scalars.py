@@ -15,7 +15,6 @@ import ast
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache, cached_property
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ LOGIC: dict[Any, str] = {
 POWERS = {-1: "1.0 / {0}", 1: "{0}", 2: "{0} * {0}", 3: "{0} * {0} * {0}"}
 REDUCTIONS = (np.add, np.multiply, np.maximum, np.minimum, np.logical_and, np.logical_or)
 
-CHUNK = 4000
+CHUNK = 2000
 """Instructions in a function: Python names 256 locals quickly, and compiles short functions in linear time."""
 DEPTH = 12
 """How deeply expressions are nested."""
@@ -94,10 +93,8 @@ class Scalars:
         self.read = [float if KINDS[v.like.dtype] == "number" else bool for v in program.sources]
         chunks = _Chunks(instructions, len(program.sources), results)
         self.texts = list(chunks.texts())
-        self.runs: list[Callable[[list[Any]], None]] = [_compiled(text) for text in self.texts]
-        where = [chunks.place[i] for i in results]
-        self.pick: Callable[[list[Any]], Sequence[Any]]
-        self.pick = itemgetter(*where) if len(where) > 1 else lambda values: [values[k] for k in where]
+        self.runs = [_compiled(text) for text in self.texts]
+        self.where = [chunks.place[i] for i in results]
 
     @property
     def source(self) -> str:
@@ -110,13 +107,13 @@ class Scalars:
         return Replay(self.program, exact=False)
 
     def run(self, *given: Any) -> Sequence[Any]:
-        values = [read(x) for read, x in zip(self.read, given, strict=True)]
+        values: list[Sequence[Any]] = [[read(x) for read, x in zip(self.read, given, strict=True)]]
         try:
             for run in self.runs:
-                run(values)
+                values.append(run(values))
         except UNUSUAL:
             return self.unusual.run(*given)
-        return self.pick(values)
+        return [values[k][n] for k, n in self.where]
 
 
 def as_scalars(program: Program) -> Scalars | None:
@@ -137,7 +134,7 @@ def as_scalars(program: Program) -> Scalars | None:
                 sheet = written[key] = _Sheet(op, of, params)
             made[output] = sheet.copied(instructions, tuple([made[x] if type(x) is Value else _text(x) for x in inputs]))
             kinds[output] = sheet.kind
-    except Unwritable:
+    except UnwritableError:
         return None
     results = []
     for v in program.results:
@@ -152,10 +149,10 @@ def as_scalars(program: Program) -> Scalars | None:
 def is_scalar(program: Program) -> bool:
     """Whether every value is a 0-d float64, or a truth value."""
     values = [*program.sources, *program.constants, *[step.output for step in program.steps]]
-    return bool(program.steps) and all([_is_scalar(v.like) for v in values])
+    return bool(program.steps) and all(_is_scalar(v.like) for v in values)
 
 
-class Unwritable(Exception):
+class UnwritableError(Exception):
     """An op does what the tables lack."""
 
 
@@ -168,7 +165,7 @@ class _Sheet:
     def __init__(self, op: Op, kinds: tuple[str, ...], params: dict[str, Any]) -> None:
         self.lines: list[Instruction] = []
         if not all(type(v) in PLAIN for v in params.values()):
-            raise Unwritable
+            raise UnwritableError
         symbols = [_Symbol(self, ~i, kind) for i, kind in enumerate(kinds)]
         self.result: Operand
         try:
@@ -179,7 +176,7 @@ class _Sheet:
             self.result = made.operand if isinstance(made, _Symbol) else _text(made)
             self.kind = _kind(made)
         except Exception:  # whatever an op does with a number that it cannot do with a symbol
-            raise Unwritable from None
+            raise UnwritableError from None
         whole = [operands == tuple([~i for i in range(len(kinds))]) for _, operands in self.lines] == [True]
         self.template = self.lines[0][0] if whole and self.result == 0 else ""
 
@@ -203,12 +200,12 @@ class _Sheet:
         if function in LOGIC and "number" not in kinds:
             return self._line(LOGIC[function], inputs, "truth")
         if "number" not in kinds and function is not np.where:
-            raise Unwritable  # a sum of truth values is another truth value
+            raise UnwritableError  # a sum of truth values is another truth value
         if function is np.where:
             numbers = "number" in kinds[1:]
             branches = [self._number(x) if numbers else x for x in inputs[1:]]
             if kinds[0] != "truth":
-                raise Unwritable
+                raise UnwritableError
             return self._line("{1} if {0} else {2}", [inputs[0], *branches], "number" if numbers else "truth")
         inputs = [self._number(x) for x in inputs]
         if function is np.power and type(inputs[1]) is float and inputs[1] in POWERS:
@@ -237,11 +234,11 @@ class _Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         self.dtype = np.dtype(np.float64 if kind == "number" else np.bool_)
 
     def __bool__(self) -> bool:
-        raise Unwritable  # the op branches on its value
+        raise UnwritableError  # the op branches on its value
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> _Symbol:
         if method != "__call__" or kwargs:
-            raise Unwritable
+            raise UnwritableError
         return self.sheet.apply(ufunc, inputs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -249,14 +246,14 @@ class _Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             return self.sheet.apply(np.where, args)
         if function is np.clip and len(args) == 3:
             return np.minimum(np.maximum(args[0], args[1]), args[2])
-        raise Unwritable
+        raise UnwritableError
 
     def copy(self) -> _Symbol:
         return self
 
     def astype(self, dtype: Any) -> _Symbol:
         if np.dtype(dtype) != self.dtype:
-            raise Unwritable
+            raise UnwritableError
         return self
 
 
@@ -275,7 +272,7 @@ def _kind(x: Any) -> str:
         return "number"
     dtype = np.dtype(bool) if type(x) is bool else getattr(x, "dtype", None)
     if np.shape(x) != () or dtype is None or dtype.kind not in "iu" and dtype not in KINDS:
-        raise Unwritable
+        raise UnwritableError
     return KINDS.get(dtype, "number")
 
 
@@ -285,7 +282,7 @@ def _text(constant: Any) -> str:
         return str(bool(constant))
     number = float(constant)
     if number != constant and number == number:
-        raise Unwritable  # an integer that is no float
+        raise UnwritableError  # an integer that is no float
     return repr(number)
 
 
@@ -293,15 +290,15 @@ def _text(constant: Any) -> str:
 
 
 class _Chunks:
-    """Instructions as functions that extend one list of values.
+    """Instructions as functions, each of which is given what those before it returned.
 
     What is used once stands in the expression that uses it; what a later function uses, or leaves the
-    program, is appended to the list; the rest are locals, whose names are used again.
+    program, is returned; the rest are locals, whose names are used again.
     """
 
     def __init__(self, instructions: list[Instruction], given: int, results: list[int]) -> None:
         self.instructions = instructions
-        self.place: dict[int, int] = {k: k for k in range(given)}  # in the list of values
+        self.place = {k: (0, k) for k in range(given)}  # which function returns it, from 1, and where
         count = len(instructions)
         self.last = last = [-1] * count  # the chunk that needs it last
         self.uses = uses = [0] * count
@@ -318,17 +315,16 @@ class _Chunks:
                     reader[x] = i
                     if last[x] < 0:
                         last[x] = i // CHUNK
-        self.given = self.size = given
+        self.given = given
 
     def texts(self) -> Iterator[str]:
         for start in range(0, len(self.instructions), CHUNK):
-            lines = list(self._lines(max(start, self.given), min(start + CHUNK, len(self.instructions))))
-            if lines:
-                yield "\n    ".join(["def run(v):", *lines])
+            lines = self._lines(max(start, self.given), min(start + CHUNK, len(self.instructions)))
+            yield "\n    ".join(["def run(v):", *lines])
 
     def _lines(self, low: int, high: int) -> Iterator[str]:
         """The body of the function of these instructions."""
-        instructions, uses, last, here = self.instructions, self.uses, self.last, low // CHUNK
+        instructions, uses, last, here = self.instructions, self.uses, self.last, (high - 1) // CHUNK
         chosen = [i for i in range(low, high) if last[i] >= 0]
         depth: dict[Operand, int] = {}  # of those that stand in the expression of their reader
         for i in chosen:
@@ -356,17 +352,22 @@ class _Chunks:
         names: dict[int, str] = {}
         strength: dict[int, int] = {}
         free: list[str] = []
+        seen: set[int] = set()
         count = 0
         for i in chosen:
             template, operands = instructions[i]
             own, needed = _binding(template)
             words = []
             for x, least in zip(operands, needed, strict=False):
-                if type(x) is str:
+                if isinstance(x, str):
                     words.append(x)
                     continue
                 if x not in names:
-                    read = f"v[{self.place[x]}]"
+                    source, k = self.place[x]
+                    if source not in seen:
+                        seen.add(source)
+                        yield f"v{source} = v[{source}]"
+                    read = f"v{source}[{k}]"
                     if reads[x] == 1:
                         words.append(read)
                         continue
@@ -380,10 +381,8 @@ class _Chunks:
             free += [names[x] for x in dying.get(i, ()) if x in names]
             names[i] = free.pop() if free else f"x{(count := count + 1)}"
             yield f"{names[i]} = {text}"
-        if leaving:
-            self.place.update(zip(leaving, range(self.size, self.size + len(leaving))))
-            self.size += len(leaving)
-            yield f"v += {', '.join([names[i] for i in leaving])},"
+        self.place.update((i, (here + 1, k)) for k, i in enumerate(leaving))
+        yield f"return ({', '.join([names[i] for i in leaving])}{',' * bool(leaving)})"
 
 
 @cache
@@ -406,8 +405,8 @@ def _binding(template: str) -> tuple[int, tuple[int, ...]]:
     return 0, (ATOM, ATOM, ATOM)
 
 
-def _compiled(text: str) -> Callable[[list[Any]], None]:
+def _compiled(text: str) -> Callable[[list[Sequence[Any]]], Sequence[Any]]:
     space = dict(SPACE)
     exec(compile(text, "<captured program>", "exec"), space)
-    run: Callable[[list[Any]], None] = space["run"]
+    run: Callable[[list[Sequence[Any]]], Sequence[Any]] = space.pop("run")  # no cycle
     return run
