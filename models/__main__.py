@@ -266,6 +266,22 @@ def _blame(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- convert -------------------------------------------------------------------------------
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    from .exchange.convert import add_arguments
+
+    add_arguments(parser)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    """Take a recurrent model from a PyTorch or ONNX file to another, and check that it computes the same."""
+    from .exchange.convert import run
+
+    return run(args)
+
+
 # --- all of it -----------------------------------------------------------------------------
 
 
@@ -282,6 +298,7 @@ COMMANDS = {
     "blame": Command(_blame_arguments, _blame),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),
+    "convert": Command(_convert_arguments, _convert),
 }
 MAIN_JOB = ("compare", "train")
 
