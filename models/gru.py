@@ -30,14 +30,6 @@ class GRUCell(Cell):
         The bias inside of Γ_r ⊙ (...), that no other can take up.
     """
 
-    W_r: Tensor
-    W_z: Tensor
-    W_n: Tensor
-    b_r: Tensor
-    b_z: Tensor
-    b_n: Tensor
-    b_hn: Tensor
-
     def __init__(self, n_x: int, n_a: int, **options: Any) -> None:
         shapes: dict[str, tuple[int, ...]] = {f"W_{g}": (n_a, n_a + n_x) for g in "rzn"}
         shapes |= {f"b_{g}": (n_a,) for g in ("r", "z", "n", "hn")}

@@ -52,16 +52,6 @@ class LSTMCell(Cell):
         Put before every name, for instance ``layer1/``.
     """
 
-    W_f: Tensor
-    W_u: Tensor
-    W_c: Tensor
-    W_o: Tensor
-    b_f: Tensor
-    b_u: Tensor
-    b_c: Tensor
-    b_o: Tensor
-    W_p: Tensor
-
     def __init__(self, n_x: int, n_a: int, *, projection: int | None = None, **options: Any) -> None:
         if projection is not None and not 0 < projection < n_a:
             raise ArgumentError(lesson(type(self).__name__, f"projection={projection} of {n_a} numbers",

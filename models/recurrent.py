@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -73,6 +73,9 @@ class Cell(Module):
     """
 
     equations: Callable[..., Any]
+    if TYPE_CHECKING:  # the parameters, by the names in `shapes`
+
+        def __getattr__(self, name: str) -> Tensor: ...
 
     def __init__(self, n_x: int, n_a: int, sizes: dict[str, int], shapes: dict[str, tuple[int, ...]], *,
                  dtype: Any = np.float32, rng: np.random.Generator | None = None, scope: str = "") -> None:  # fmt: skip
@@ -184,6 +187,13 @@ def frozen(step: Step, going: Iterable[Tensor]) -> Step:
     return kept
 
 
+def _options(kind: Any) -> list[str]:
+    """The names of the options that a class takes by keyword, those that it hands on included."""
+    makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base) and base is not object]
+    taken = [p for make in makers for p in inspect.signature(make).parameters.values()]
+    return [p.name for p in taken if p.name != "scope" and (p.kind is p.KEYWORD_ONLY or p.default is not p.empty)]
+
+
 # --- a net -------------------------------------------------------------------------------
 
 
@@ -226,6 +236,10 @@ class Recurrent(Module):
     ----------
     cells, back_cells : list of Cell
         ``cells[k]`` holds layer k's parameters, ``back_cells[k]`` those of the reverse direction.
+    sizes : dict of str to int
+        The parts of the state and their sizes.
+    n_out : int
+        Numbers of an output, both directions together.
     """
 
     cell: ClassVar[Any] = None
@@ -238,6 +252,10 @@ class Recurrent(Module):
         refuse = self._refuse
         if self.cell is None:
             raise refuse("it has no cell", "a class", "class Net(Recurrent): cell = MyCell")
+        unknown = options.keys() - _options(self.cell)
+        if unknown:
+            known = [*_options(Recurrent), *_options(self.cell)]
+            raise refuse(f"unknown option {', '.join(sorted(unknown))}", f"one of {', '.join(dict.fromkeys(known))}")
         if layers < 1:
             raise refuse(f"layers={layers}", "at least 1")
         if initial not in ("zeros", "trained", "noisy"):
@@ -253,15 +271,12 @@ class Recurrent(Module):
         self.rng = np.random.default_rng(rng)
         self.cells: list[Any] = []
         self.back_cells: list[Any] = []
-        n_in = n_x
         for k in range(layers):
-            scope = f"layer{k}/" if layers > 1 else ""
+            n_in, scope = self.n_out if k else n_x, f"layer{k}/" if layers > 1 else ""
             for cells, way in ((self.cells, ""), (self.back_cells, "reverse/"))[: 1 + bidirectional]:
                 cells.append(self.cell(n_in, n_a, dtype=dtype, rng=self.rng, scope=scope + way, **options))
-            self.sizes: dict[str, int] = self.cells[0].sizes
-            self.n_out = next(iter(self.sizes.values())) * (1 + bidirectional)
-            n_in = self.n_out
-        self.zoneout = zoneout if isinstance(zoneout, tuple) else (zoneout,) * len(self.sizes)
+        rates = parts(zoneout)
+        self.zoneout = rates if len(rates) > 1 else rates * len(self.sizes)
         if len(self.zoneout) != len(self.sizes) or not all(0 <= rate < 1 for rate in self.zoneout):
             raise refuse(f"zoneout={zoneout!r}", "0 <= zoneout < 1: one number, or one for each of "
                          f"({', '.join(self.sizes)})")  # fmt: skip
@@ -271,6 +286,15 @@ class Recurrent(Module):
         if initial == "trained":
             for name, n in self.sizes.items():
                 setattr(self, f"{name}_0", Parameter(np.zeros((self._rows, n)), dtype))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        found: dict[str, int] = self.cells[0].sizes
+        return found
+
+    @property
+    def n_out(self) -> int:
+        return next(iter(self.sizes.values())) * (2 if self.back_cells else 1)
 
     def forward(self, x: Any, state: Any = None, named: bool = False, lengths: Any = None,
                 mask: Any = None) -> tuple[Tensor, Any]:  # fmt: skip
@@ -349,7 +373,6 @@ class Recurrent(Module):
         outputs, state
             As of `forward`.
         """
-        x = x if isinstance(x, Tensor) else mg.tensor(x)
         if self.back_cells:
             raise self._refuse("unroll of a bidirectional net", "its reverse direction begins at an end that is not there")
         if feed is None and self.n_out != self.n_x:
@@ -357,16 +380,13 @@ class Recurrent(Module):
                                "feed=, a function from an output to the next input")  # fmt: skip
         if steps < 1:
             raise self._refuse(f"steps={steps}", "at least 1")
-        states = list(self._initial(state, x.shape[0] if x.ndim else 0))
-        layers = [self._step(cell, x.shape[0]) for cell in self.cells]
+        a = self._column(x)
+        states = list(self._initial(state, a.shape[1]))
+        layers = [self._step(cell, a.shape[1]) for cell in self.cells]
         outputs: Columns = []
         for _ in range(steps):
             if outputs:
-                x = feed(outputs[-1]) if feed else outputs[-1]
-            if np.ndim(x) != 2 or np.shape(x)[1] != self.n_x:
-                raise ShapeError(lesson(f"{type(self).__name__}.unroll", f"an input of shape {np.shape(x)}",
-                                        f"(B, {self.n_x})"))  # fmt: skip
-            a = mg.permute_dims(x, (1, 0))
+                a = self._column(feed(outputs[-1]) if feed else outputs[-1])
             for k, step in enumerate(layers):
                 if k:
                     (a,) = self._between([a])
@@ -431,6 +451,12 @@ class Recurrent(Module):
             raise ShapeError(lesson(type(self).__name__, f"x has shape {shape}", f"{axes}{self.n_x}), T >= 1"))
         x = x if isinstance(x, Tensor) else mg.tensor(x)
         return mg.permute_dims(x, (1, 0, 2)) if time else x
+
+    def _column(self, x: Any) -> Tensor:
+        """One input (B, n_x), in columns."""
+        if np.ndim(x) != 2 or np.shape(x)[1] != self.n_x:
+            raise ShapeError(lesson(f"{type(self).__name__}.unroll", f"an input of shape {np.shape(x)}", f"(B, {self.n_x})"))
+        return mg.permute_dims(x, (1, 0))
 
     def _outside(self, outputs: Tensor) -> Tensor:
         return mg.permute_dims(outputs, (1, 0, 2)) if self.batch_first else outputs

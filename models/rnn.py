@@ -30,9 +30,6 @@ class RNNCell(Cell):
     b_a : Parameter, shape (n_a,)
     """
 
-    W_a: Tensor
-    b_a: Tensor
-
     def __init__(self, n_x: int, n_a: int, *, nonlinearity: Literal["tanh", "relu"] = "tanh", **options: Any) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ArgumentError(lesson("RNNCell", f"nonlinearity={nonlinearity!r}", "'tanh' or 'relu'"))
