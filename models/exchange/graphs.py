@@ -1,7 +1,7 @@
 """ONNX graphs: a model as a chain of LSTM nodes, and the model in the LSTM nodes of a graph.
 
 What lies between the nodes of a stack (a transposition, a reshaping, a dropout) is recognised by
-what it does: it is run on numbered entries, so every exporter's way of writing it is
+what it does: it is run on distinct numbers, so every exporter's way of writing it is
 understood, and nothing else is mistaken for it.
 """
 
@@ -420,7 +420,7 @@ def _feeds(below: _Node, node: _Node) -> bool:
     else:
         B, T = known[0] or 3, known[1] or 2
         shape, order = (B, T, node.directions, n_a), (0, 1, 2, 3)
-    numbered = np.arange(1, prod(shape) + 1, dtype=below.arrays["W"].dtype).reshape(shape)  # type: ignore[union-attr]
+    numbered = np.linspace(-0.9, 0.9, prod(shape)).reshape(shape).astype(below.arrays["W"].dtype)  # type: ignore[union-attr]
     try:
         got = node.graph.evaluate(node.input("X"), {Y: numbered})
     except Exception:  # not what a stack has between its layers

@@ -165,14 +165,15 @@ def _layers(arrays: dict[str, Array]) -> tuple[str, Layers]:
 
 
 def _sizes(found: dict[str, tuple[int, ...]]) -> tuple[str, int, int, int, int]:
-    """Kind, rows, n_x, n_a and n_out of the first layer."""
-    first = {part: found.get(f"{part}_l0", ()) for part in ("weight_ih", "weight_hh", "weight_hr")}
-    ih, hh, hr = first.values()
+    """Kind, rows, n_x, n_a and n_out, from the first array of each part; of any layer, but for n_x."""
+    parts = (FIRST, "weight_hh_l", "weight_hr_l")
+    first = [next(((name, shape) for name, shape in found.items() if name.startswith(part)), ("", ())) for part in parts]
+    ih, hh, hr = (shape for _, shape in first)
     if len(ih) == len(hh) == 2 and len(hr) in (0, 2):
         n_a = hr[1] if hr else hh[1]
         kind = kind_by_size(ih[0], n_a)
         if kind is not None and hh[0] == ih[0] and ih[1]:
             return kind, ih[0], ih[1], n_a, hh[1]
-    given = ", ".join(f"{part}_l0 {shape}" for part, shape in first.items() if shape)
+    given = ", ".join(f"{name} {shape}" for name, shape in first if name)
     raise ShapeError(lesson("from_torch", given, f"weight_ih_l0 (G·n_a, n_x) and weight_hh_l0 (G·n_a, n_a), {GATES_OF_KINDS}",
                             "nothing was imported"))  # fmt: skip
