@@ -52,12 +52,8 @@ def beside(b: Tensor, columns: Tensor) -> Tensor:
 
 
 class Cell(Module):
-    """One step of a recurrent net: a subclass says in ``__init__`` what is learnt, and in
-    ``equations(x_t, seen, state, name)`` what is computed.
-
-    `equations` returns the next state.  `seen` is a<t-1> as the gates see it: the state's own,
-    or what dropout left of it; ``name(stage, "c")`` calls a stage ``c<t>``, where names are
-    asked for.
+    """One step of a recurrent net: a subclass says in ``__init__`` what is learnt, and in `equations`
+    what is computed.
 
     Parameters
     ----------
@@ -72,7 +68,6 @@ class Cell(Module):
         Put before every name, for instance ``layer1/``.
     """
 
-    equations: Callable[..., Any]
     if TYPE_CHECKING:  # the parameters, by the names in `shapes`
 
         def __getattr__(self, name: str) -> Tensor: ...
@@ -86,6 +81,21 @@ class Cell(Module):
         k = 1 / np.sqrt(n_a)
         for name, shape in shapes.items():
             setattr(self, name, Parameter(rng.uniform(-k, k, shape), dtype, name=scope + name))
+
+    def equations(self, x_t: Tensor, seen: Tensor, state: Any, name: Name) -> Any:
+        """The next state.
+
+        Parameters
+        ----------
+        x_t : Tensor
+        seen : Tensor
+            a<t-1> as the gates see it: the state's own, or what dropout left of it.
+        state : tuple of Tensor, or a Tensor
+        name : callable
+            ``name(stage, "c")`` calls a stage ``c<t>`` where names are asked for, and returns it.
+        """
+        kind = type(self).__name__
+        raise ArgumentError(lesson(kind, "it has no equations", "", f"class {kind}: def equations(self, x_t, seen, state, name): ..."))
 
     def forward(self, x_t: Any, state: Any, t: int | None = None, seen: Tensor | None = None) -> Any:
         """One step.

@@ -108,6 +108,24 @@ def test_random_masks_are_drawn_anew(rng):
     same_bits(again, f(mg.tensor(x)))
 
 
+def test_normal_numbers_are_drawn_anew_and_once_more_by_a_checkpoint(rng):
+    twin = np.random.default_rng()
+    twin.bit_generator.state = rng.bit_generator.state
+    captured = capture(lambda x: x + mg.normal((2, 3), dtype=np.float32, rng=rng))
+    for _ in range(3):
+        same_bits(captured(np.zeros((2, 3), "f")), twin.normal(size=(2, 3)).astype("f"))
+
+    def noisy(x):
+        return mg.sum(mg.checkpoint(lambda x: mg.square(x) * mg.normal(3, rng=rng))(x))
+
+    twin.bit_generator.state = rng.bit_generator.state
+    np.testing.assert_allclose(mg.grad(noisy)(np.arange(3.0)).data, 2 * np.arange(3) * twin.normal(size=3), rtol=1e-15)
+    with pytest.raises(mg.errors.ArgumentError, match=r"^normal: rng=7; a numpy\.random\.Generator"):
+        mg.normal(3, rng=7)
+    with pytest.raises(mg.errors.DtypeError, match=r"^normal: dtype int64; a float dtype"):
+        mg.normal(3, dtype=int, rng=rng)
+
+
 def test_other_shapes_dtypes_layouts_and_numbers_are_recorded_anew():
     captured = capture(lambda x, k: np.sum(x * k, axis=0))
     for x in (np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3), "f4"), np.asfortranarray(np.ones((2, 3)))):
