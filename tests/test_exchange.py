@@ -21,13 +21,14 @@ from minigrad.errors import (
     MinigradError,
     ShapeError,
 )
-from models import GRU, LSTM, RNN, LSTMCell, exchange
+from models import GRU, LSTM, RNN, LSTMCell, exchange, variants
 from models.__main__ import main
 from models.char_lm import CharLM
 from models.exchange import graphs, keras, pytorch
 from models.exchange.layouts import LAYOUTS
 
 KINDS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+CLASSES = KINDS | {cls.__name__: cls for cls in (variants.PeepholeLSTM, variants.CoupledLSTM, variants.LayerNormLSTM)}
 TORCHS = {"LSTM": "ufco", "GRU": "rzn", "RNN": "a"}  # as torch.nn documents: i, f, g, o; r, z, n
 ONNXS = {"LSTM": "uofc", "GRU": "zrn", "RNN": "a"}  # as ONNX documents: i, o, f, c; z, r, h
 KERASS = {"LSTM": "ufco", "GRU": "zrn", "RNN": "a"}  # i, f, c, o; z, r, h
@@ -46,7 +47,7 @@ def onnxruntime(onnx):
 
 def make(kind="LSTM", n_x=3, n_a=4, dtype=np.float64, seed=0, **options):
     """A model with a random learnt state, if it has one."""
-    model = KINDS[kind](n_x, n_a, dtype=dtype, rng=np.random.default_rng(seed), **options)
+    model = CLASSES[kind](n_x, n_a, dtype=dtype, rng=np.random.default_rng(seed), **options)
     if model.initial == "trained":
         for name in model.sizes:
             learnt = getattr(model, f"{name}_0")
@@ -241,11 +242,12 @@ def test_every_other_order_of_gates_is_noticed(framework, kind, monkeypatch, tmp
     """The shapes are the same, so no framework refuses a wrong order: outputs have to be compared."""
     request.getfixturevalue({"PyTorch": "torch", "ONNX": "onnxruntime"}[framework])
     module, path = {"PyTorch": (pytorch, tmp_path / "a.safetensors"), "ONNX": (graphs, tmp_path / "a.onnx")}[framework]
-    right = getattr(LAYOUTS[framework], kind)
+    gates = LAYOUTS[framework].gates
+    right = gates[kind]
     model = make(kind, dtype=np.float32)
     for order in map("".join, itertools.permutations(right)):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "LAYOUT", LAYOUTS[framework]._replace(**{kind: order}))
+            patch.setattr(module, "LAYOUT", LAYOUTS[framework]._replace(gates=gates | {kind: order}))
             exchange.write(model, path)
         found = exchange.check(model, path, np.random.default_rng(0))
         assert found.witness == {"PyTorch": "PyTorch", "ONNX": "onnxruntime"}[framework]
@@ -272,7 +274,8 @@ def infer(onnxruntime, proto, *names, **feed):
 
 
 @DRAWN
-@given(kind=st.sampled_from(["LSTM", "GRU", "RNN tanh", "RNN relu"]), layers=st.integers(1, 3), bidirectional=st.booleans(),
+@given(kind=st.sampled_from(["LSTM", "GRU", "RNN tanh", "RNN relu", "PeepholeLSTM", "CoupledLSTM"]),
+       layers=st.integers(1, 3), bidirectional=st.booleans(),
        batch_first=st.booleans(), initial=st.sampled_from(["zeros", "trained"]), state=st.booleans(),
        lengths=st.booleans(), seed=st.integers(0, 99))  # fmt: skip
 def test_graphs_give_what_the_model_gives(onnx, onnxruntime, kind, layers, bidirectional, batch_first, initial, state,
@@ -318,6 +321,42 @@ def graph(onnx, kind="LSTM", *, n_x=3, n_a=4, directions=1, inputs=None, dtype=n
 LBR = {"LSTM": {}, "GRU": {"linear_before_reset": 1}, "RNN": {}}
 
 
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize(("kind", "options"), [
+    ("PeepholeLSTM", {"inputs": "P"}), ("CoupledLSTM", {"input_forget": 1}), ("LSTM", {"activations": "spelt out"}),
+])  # fmt: skip
+def test_variants_are_read_as_onnxruntime_reads_them(onnx, onnxruntime, kind, directions, options):
+    if "inputs" in options:
+        options = {"inputs": {"P": np.random.default_rng(1).normal(size=(directions, 12))}}
+    if "activations" in options:
+        options = {"activations": ["SIGMOID", "Tanh", "tanh"] * directions}
+    proto = graph(onnx, directions=directions, **options)
+    model = exchange.from_onnx(proto)
+    assert type(model).__name__ == kind
+    x, *_ = sequences(model)
+    want = infer(onnxruntime, proto, "Y", X=x)[0]
+    got = outputs(model, (x,))[0]
+    assert_close(got, want.transpose(0, 2, 1, 3).reshape(got.shape), 2e-6)
+
+
+@pytest.mark.parametrize(("lengths", "message"), [("T", None), ("T - 1", "lengths that are constants")])
+def test_lengths_that_are_that_of_the_sequences_are_none(onnx, lengths, message):
+    """As exporters from Keras write them."""
+    proto, helper = graph(onnx), onnx.helper
+    nodes = [helper.make_node("Shape", ["X"], ["T"], start=0, end=1), helper.make_node("Shape", ["X"], ["batch"], start=1, end=2),
+             helper.make_node("Sub", ["T", "less"], ["shorter"]), helper.make_node("Expand", ["shorter", "batch"], ["wide"]),
+             helper.make_node("Cast", ["wide"], ["lens"], to=onnx.TensorProto.INT32), proto.graph.node[0]]  # fmt: skip
+    nodes[-1].input[4] = "lens"
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([int(message is not None)]), "less"))
+    if message is None:
+        assert_same(exchange.from_onnx(proto), exchange.from_onnx(graph(onnx)))
+    else:
+        with pytest.raises(ArgumentError, match=message):
+            exchange.from_onnx(proto)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("inputs", [{}, {"B": None}, {"initial_h": "learnt"}, {"initial_h": "zeros", "P": "zeros"}],
@@ -349,8 +388,8 @@ REFUSED = [
     ("LSTM", {"directions": 2, "activations": ["Sigmoid", "Tanh", "Tanh", "Sigmoid", "Tanh", "Relu"]}, "the same in both directions"),
     ("RNN", {"directions": 2, "activations": ["Tanh", "Relu"]}, "the same in both directions"),
     ("LSTM", {"clip": 3.0}, "clip=3: "),
-    ("LSTM", {"input_forget": 1}, "input_forget=1: coupled"),
-    ("LSTM", PEEPHOLES, "P: peepholes"),
+    ("LSTM", {"input_forget": 1, **PEEPHOLES}, "input_forget=1 and P: "),
+    ("LSTM", {"inputs": {"P": np.ones((1, 8))}}, r"P has shape \(1, 8\), needs \(1, 12\)"),
     ("LSTM", {"direction": "reverse"}, "direction='reverse': .*from end to beginning"),
     ("GRU", {}, "linear_before_reset=0: "),
     ("LSTM", {"hidden_size": 5}, "hidden_size=5, but R has 4 columns"),
@@ -360,7 +399,7 @@ REFUSED = [
     ("LSTM", {"inputs": {"sequence_lens": np.array([5, 3], np.int32)}}, "sequence_lens: lengths that are constants"),
     ("LSTM", {"inputs": {"initial_h": np.arange(8.0).reshape(1, 2, 4)}}, "differs from sequence to sequence"),
     ("LSTM", {"zoneout": 0.5}, "zoneout: an attribute that is not known"),
-    ("LSTM", {"clip": 2.0, "input_forget": 1, **PEEPHOLES}, "node 'the_node': clip=2.*; .*input_forget=1.*; .*peepholes.*nothing was imported"),
+    ("LSTM", {"clip": 2.0, "input_forget": 1, **PEEPHOLES}, "node 'the_node': clip=2: .*; node 'the_node': input_forget=1 and P.*nothing was imported"),
 ]
 
 
@@ -505,7 +544,7 @@ def test_keras_refusals():
 
 
 def test_kerass_own_order_is_in_the_table():
-    assert {kind: getattr(LAYOUTS["Keras"], kind) for kind in KINDS} == KERASS
+    assert LAYOUTS["Keras"].gates == KERASS
     assert keras.LAYOUT is LAYOUTS["Keras"]
 
 
@@ -528,7 +567,8 @@ def with_own_cell():
 
 @pytest.mark.parametrize("export", [exchange.to_torch, exchange.to_keras, exchange.to_onnx])
 @pytest.mark.parametrize(("model", "message"), [
-    (lambda: Own(3, 4), "got a Own; one of LSTM, GRU, RNN"),
+    (lambda: Own(3, 4), "got a Own; one of LSTM, "),
+    (lambda: make("LayerNormLSTM"), "got a LayerNormLSTM; one of LSTM, "),
     (with_own_cell, "a Peephole; cells of the class LSTMCell"),
     (lambda: make(zoneout=0.1), "zoneout"),
     (lambda: CharLM(5, 4), r"got a CharLM.*write to_\w+\(model\.lstm\)"),
@@ -537,6 +577,12 @@ def with_own_cell():
 def test_models_that_no_other_framework_has(onnx, export, model, message):
     with pytest.raises(ArgumentError, match=message):
         export(model())
+
+
+def test_variants_that_only_onnx_has():
+    for export in (exchange.to_torch, exchange.to_keras):
+        with pytest.raises(ArgumentError, match=r"got a PeepholeLSTM; one of LSTM, GRU, RNN$"):
+            export(make("PeepholeLSTM"))
 
 
 def test_parts_that_a_framework_has_no_place_for(onnx):
@@ -661,7 +707,7 @@ def test_names_of_files(tmp_path):
 # --- our own files, and the command ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CLASSES)
 def test_our_own_names(kind, tmp_path):
     options = {"projection": 2} if kind == "LSTM" else {}
     model = make(kind, layers=2, bidirectional=True, initial="trained", **options)
@@ -669,6 +715,7 @@ def test_our_own_names(kind, tmp_path):
     path = tmp_path / "net.safetensors"
     mg.save(path, {"net": {f"{kind.lower()}.{name}": a for name, a in model.state.items()}, "step": 3})
     assert_same(exchange.read(path), model)
+    assert type(exchange.read(path)) is CLASSES[kind]
     with pytest.raises(ShapeError, match=r"missing 'back_cells\.1\.W_"):
         exchange.from_state({n: a for n, a in model.state.items() if not n.startswith("back_cells.1")})
 
@@ -681,7 +728,7 @@ def test_a_character_model_goes_elsewhere(onnx, tmp_path):
 
 
 def test_own_names_of_no_known_cell():
-    with pytest.raises(ArgumentError, match=r"gates k at ''; c, f, o, u for LSTM"):
+    with pytest.raises(ArgumentError, match="a cell that learns W_k, b_k; one of LSTM, GRU"):
         exchange.from_state({"cells.0.W_k": np.zeros((4, 7)), "cells.0.b_k": np.zeros(4)})
     with pytest.raises(ArgumentError, match=r"several layers: there are 'a\.', 'b\.'"):
         exchange.from_state({f"{p}.{n}": a for p in "ab" for n, a in make().state.items()})

@@ -17,9 +17,9 @@ import minigrad as mg
 from minigrad.errors import ArgumentError, CheckpointError, DependencyError, lesson
 
 from ..recurrent import joined
+from .arrays import Array, library
 from .files import TENSORS, TORCH, read_arrays
 from .graphs import STATE, from_onnx, to_onnx
-from .layouts import Array, kind_of, library
 from .own import FIRST, from_state
 from .pytorch import from_torch, to_torch
 
@@ -119,7 +119,7 @@ def check(model: Any, path: str | os.PathLike[str], rng: np.random.Generator | N
 def _torch(model: Any, path: Path, x: Array, state: list[Array]) -> tuple[str, Array]:
     torch = library("torch", "check", "it runs what was written")
     sizes = {"proj_size": model.sizes["a"]} if model.sizes["a"] != model.n_a else {}
-    net = getattr(torch.nn, kind_of(model, "check"))(
+    net = getattr(torch.nn, type(model).__name__)(
         model.n_x, model.n_a, len(model.cells), bidirectional=bool(model.back_cells),
         dtype=getattr(torch, model.dtype.name), **sizes, **_unsaid(model))  # fmt: skip
     net.load_state_dict({name.rpartition(".")[2]: torch.tensor(a) for name, a in read_arrays(path).items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import minigrad as mg
 from minigrad.errors import ArgumentError, CheckpointError, StorageError, lesson
 from minigrad.serialize import write_atomically
 
-from .layouts import Array, library, plain
+from .arrays import Array, flat, library
 
 TENSORS = (".safetensors",)
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
@@ -63,20 +63,6 @@ def write_bytes(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         raise StorageError(error.errno, lesson("write", f"{path}: {error.strerror}", "nothing was changed there")) from None  # fmt: skip
-
-
-def flat(tree: Any) -> dict[str, Array]:
-    """The arrays of a state dict, or of a checkpoint that has one inside, by dotted name."""
-    return {name: plain(value) for name, value in _leaves(tree) if hasattr(value, "shape")}
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    pairs: Any = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-    for name, value in pairs:
-        if isinstance(value, (Mapping, list, tuple)):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _from_safetensors(path: Path, data: bytes) -> Any:

@@ -18,25 +18,24 @@ import numpy as np
 
 from minigrad.errors import ArgumentError, CheckpointError, lesson
 
+from .arrays import Array, common_dtype, library, plain
 from .files import read_bytes, write_bytes
-from .layouts import (
-    LAYOUTS,
-    MODELS,
-    Array,
-    Weights,
-    common_dtype,
-    kind_of,
-    library,
-    model_of,
-    plain,
-    weights_of,
-)
+from .layouts import LAYOUTS, Weights, model_of, weights_of
 
 LAYOUT = LAYOUTS["ONNX"]
 OPSET, IR = 17, 8  # onnxruntime reads them since 1.12
 WHY = "it reads and writes ONNX graphs"
 STATE = {"a": "h", "c": "c"}
 """What ONNX calls the parts of a state."""
+
+OPS = {"PeepholeLSTM": "LSTM", "CoupledLSTM": "LSTM"}
+"""The ONNX operators of models that are called otherwise there."""
+
+INPUTS = {"LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
+          "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
+          "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h")}  # fmt: skip
+PEEPHOLES = "uof"
+"""The order of the gates in P."""
 
 ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 
@@ -73,10 +72,11 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, *, state: bo
     ArgumentError
         The model has something that ONNX has not: a projection, zoneout, a cell of your own.
     """
-    kind, draft = kind_of(model, "to_onnx"), _Draft(library("onnx", "to_onnx", WHY))
+    kind, draft = LAYOUT.kind_of(model, "to_onnx"), _Draft(library("onnx", "to_onnx", WHY))
+    op = OPS.get(kind, kind)
     if model.sizes["a"] != model.n_a:
         raise ArgumentError(lesson("to_onnx", f"projection={model.sizes['a']}", "ONNX's LSTM has none", "to_torch keeps it"))
-    layers = weights_of(model, kind)
+    layers = weights_of(model, LAYOUT.gates[kind])
     dtype = np.dtype(model.dtype if dtype is None else dtype)
     names = [STATE[part] for part in model.sizes]
     before, after = _initial_states(draft, model, state, dtype), {name: list[str]() for name in names}
@@ -84,16 +84,21 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, *, state: bo
     options: dict[str, Any] = {"hidden_size": model.n_a, "direction": "bidirectional" if model.back_cells else "forward"}
     if kind == "GRU":
         options["linear_before_reset"] = 1
+    elif kind == "CoupledLSTM":
+        options["input_forget"] = 1
     elif kind == "RNN":
         options["activations"] = [model.cells[0].nonlinearity.title()] * len(layers[0])
     for k, layer in enumerate(layers):
         W, R, *biases = map(np.stack, zip(*(LAYOUT.stack(kind, w) for w in layer), strict=True))
         arrays = {"W": W, "R": R, "B": np.hstack(biases)}
-        weights = [draft.constant(f"{name}_l{k}", a.astype(dtype)) for name, a in arrays.items()]
+        if layer[0].peephole:
+            arrays["P"] = np.stack([np.concatenate([w.peephole[g] for g in PEEPHOLES]) for w in layer])
+        held = {name: draft.constant(f"{name}_l{k}", a.astype(dtype)) for name, a in arrays.items()}
         for name in names:
             after[name].append(f"{name}_n" if len(layers) == 1 else f"{name}_n_l{k}")
-        draft.op(kind, [x, *weights, "lengths" if lengths else "", *(before[name][k] for name in names)],
-                 [f"Y_l{k}", *(after[name][k] for name in names)], **options)  # fmt: skip
+        held |= {"X": x, "sequence_lens": "lengths" if lengths else ""}
+        held |= {f"initial_{name}": before[name][k] for name in names}
+        draft.op(op, [held.get(name, "") for name in INPUTS[op]], [f"Y_l{k}", *(after[name][k] for name in names)], **options)  # fmt: skip
         sides = draft.op("Transpose", [f"Y_l{k}"], f"sides_l{k}", perm=[0, 2, 1, 3])  # (T, B, directions, n_a)
         last = k + 1 == len(layers) and not model.batch_first
         x = draft.op("Reshape", [sides, draft.constant("joined", np.array([0, 0, -1]))], "output" if last else f"output_l{k}")
@@ -199,7 +204,7 @@ def from_onnx(source: Any, node: str | None = None, *, dtype: Any = None, **opti
     onnx = library("onnx", "from_onnx", WHY)
     stack = _chosen(_stacks(_Graph(onnx, _loaded(onnx, source))), node)
     problems = [f"node {each.name!r}: {problem}" for each in stack for problem in each.problems]
-    if not problems and len({each.input("sequence_lens") for each in stack}) > 1:
+    if not problems and len({each.lengths for each in stack}) > 1:
         problems = ["sequence_lens: not the same for all layers"]
     if problems:
         raise ArgumentError(lesson("from_onnx", "; ".join(problems), "nothing was imported"))
@@ -279,15 +284,21 @@ class _Graph:
             return None
         try:
             return plain(self.evaluate(name, self.some_inputs))
-        except Exception:  # an operator that onnx cannot run
-            return None
+        except Exception as error:  # an operator that onnx cannot run
+            raise ArgumentError(lesson("from_onnx", f"{name!r} is computed in a way that onnx cannot follow ({error})")) from None
 
     @cached_property
     def some_inputs(self) -> dict[str, Array]:
-        """Zeros for every input of the graph."""
-        dtype = self.onnx.helper.tensor_dtype_to_np_dtype
-        return {name: np.zeros([dim.dim_value or 2 for dim in each.type.tensor_type.shape.dim],
-                               dtype(each.type.tensor_type.elem_type)) for name, each in self.inputs.items()}  # fmt: skip
+        """Zeros for every input of the graph; a size that is free is like no other."""
+        sizes: dict[str, int] = {}
+
+        def size(dim: Any, axis: int) -> int:
+            return int(dim.dim_value) or sizes.setdefault(dim.dim_param or f"axis {axis}", 3 + len(sizes))
+
+        types = {name: each.type.tensor_type for name, each in self.inputs.items()}
+        return {name: np.zeros([size(dim, axis) for axis, dim in enumerate(each.shape.dim)],
+                               self.onnx.helper.tensor_dtype_to_np_dtype(each.elem_type))
+                for name, each in types.items()}  # fmt: skip
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
@@ -302,12 +313,8 @@ class _Graph:
 class _Node:
     """A recurrent node: what it holds, and what of it the model has no place for."""
 
-    INPUTS = {"LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-              "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-              "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h")}  # fmt: skip
-
     def __init__(self, graph: _Graph, node: Any) -> None:
-        self.graph, self.node, self.kind = graph, node, node.op_type
+        self.graph, self.node, self.op = graph, node, node.op_type
         self.name = node.name or node.output[0] or node.output[1]
         read = graph.onnx.helper.get_attribute_value
         self.attributes = {each.name: read(each) for each in node.attribute}
@@ -315,18 +322,40 @@ class _Node:
         self.directions = 1 + (self.direction == "bidirectional")
         self.layout = self.attributes.get("layout", 0)
         names = [each.decode().lower() for each in self.attributes.get("activations", [])]
-        self.activations = names or list(ACTIVATIONS[self.kind]) * self.directions
-        self.arrays = {name: graph.constant(self.input(name)) if self.input(name) else None for name in ("W", "R", "B")}
+        self.activations = names or list(ACTIVATIONS[self.op]) * self.directions
+        self.arrays: dict[str, Any] = {name: graph.constant(self.input(name)) if self.input(name) else None for name in ("W", "R", "B", "P")}
 
     def input(self, name: str) -> str:
         """The name of the value at an input; "" if there is none."""
-        return str(dict(zip(self.INPUTS[self.kind], self.node.input, strict=False)).get(name, ""))
+        return str(dict(zip(INPUTS[self.op], self.node.input, strict=False)).get(name, ""))
+
+    @property
+    def kind(self) -> str:
+        """The name of the model that computes the same."""
+        if self.attributes.get("input_forget", 0):
+            return "CoupledLSTM"
+        P = self.arrays["P"]
+        return "PeepholeLSTM" if P is not None and P.any() else self.op
 
     @property
     def sizes(self) -> tuple[int, int]:
         """n_x and n_a."""
         W, R = self.arrays["W"], self.arrays["R"]
         return (0, 0) if W is None or R is None or W.ndim != 3 or R.ndim != 3 else (W.shape[2], R.shape[2])
+
+    @cached_property
+    def lengths(self) -> str:
+        """The name of the sequences' lengths; "" if there are none, or if they are that of `x`."""
+        name, graph = self.input("sequence_lens"), self.graph
+        fixed = graph.constant(name) if name else None
+        if fixed is not None:
+            try:
+                T = graph.evaluate(self.input("X"), graph.some_inputs).shape[self.layout]
+            except Exception:  # what is before the node cannot be run
+                return name
+            if (fixed == T).all() and graph.upstream(name)[1]:
+                return ""
+        return name
 
     @property
     def batch_first(self) -> bool:
@@ -336,11 +365,13 @@ class _Node:
 
     @property
     def weights(self) -> tuple[Weights, ...]:
-        W, R, B = self.arrays.values()
-        if B is None:
-            B = np.zeros((self.directions, 2 * W.shape[1]))  # type: ignore[union-attr]
-        rows: Iterator[Any] = zip(W, R, B, strict=True)  # type: ignore[arg-type]
-        return tuple(LAYOUT.split(self.kind, w, r, *np.split(b, 2)) for w, r, b in rows)
+        W, R, B, P = self.arrays.values()
+        B = np.zeros((self.directions, 2 * W.shape[1])) if B is None else B
+        found = [LAYOUT.split(self.kind, w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
+        if self.kind == "PeepholeLSTM":
+            looks = [dict(zip(PEEPHOLES, np.split(p, len(PEEPHOLES)), strict=True)) for p in P]
+            found = [w._replace(peephole=each) for w, each in zip(found, looks, strict=True)]
+        return tuple(found)
 
     @property
     def problems(self) -> list[str]:
@@ -353,8 +384,9 @@ class _Node:
             yield from wrong or ["W or R is missing"]
             return
         n_x, n_a = self.sizes
-        rows = len(getattr(LAYOUT, self.kind)) * n_a
-        needed = {"W": (self.directions, rows, n_x), "R": (self.directions, rows, n_a), "B": (self.directions, 2 * rows)}
+        rows = len(LAYOUT.gates[self.kind]) * n_a
+        needed = {"W": (self.directions, rows, n_x), "R": (self.directions, rows, n_a), "B": (self.directions, 2 * rows),
+                  "P": (self.directions, len(PEEPHOLES) * n_a)}  # fmt: skip
         for name, a in self.arrays.items():
             if a is not None and (a.shape != needed[name] or not n_a):
                 yield f"{name} has shape {a.shape}, needs {needed[name]}"
@@ -364,8 +396,8 @@ class _Node:
     def _unknown(self) -> Iterator[str]:
         """Options that the model has not."""
         get = self.attributes.get
-        usual = list(ACTIVATIONS[self.kind])
-        allowed = [usual, ["relu"]] if self.kind == "RNN" else [usual]
+        usual = list(ACTIVATIONS[self.op])
+        allowed = [usual, ["relu"]] if self.op == "RNN" else [usual]
         if self.activations not in [each * self.directions for each in allowed]:
             yield (f"activations={self.activations}: only {' or '.join(map(str, allowed))}"
                    + ", the same in both directions" * (self.directions == 2))  # fmt: skip
@@ -373,15 +405,11 @@ class _Node:
             yield "direction='reverse': make it 'forward', import it, and give it sequences from end to beginning"
         if "clip" in self.attributes:
             yield f"clip={get('clip'):g}: sums are not clipped here"
-        if get("input_forget", 0):
-            yield "input_forget=1: coupled gates are a cell of their own"
-        if self.kind == "GRU" and not get("linear_before_reset", 0):
+        if get("input_forget", 0) and (self.arrays["P"] is not None and self.arrays["P"].any()):
+            yield "input_forget=1 and P: a cell with one of them only"
+        if self.op == "GRU" and not get("linear_before_reset", 0):
             yield "linear_before_reset=0: the reset gate acts before the product; ours, PyTorch's and Keras' after it"
-        if self.input("P"):
-            peepholes = self.graph.constant(self.input("P"))
-            if peepholes is None or peepholes.any():
-                yield "P: peepholes are a cell of their own"
-        if self.input("sequence_lens") and self.graph.constant(self.input("sequence_lens")) is not None:
+        if self.lengths and self.graph.constant(self.lengths) is not None:
             yield "sequence_lens: lengths that are constants of the graph; make them an input"
         known = {"activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size", "input_forget",
                  "layout", "linear_before_reset", "output_sequence"}  # fmt: skip
@@ -390,10 +418,10 @@ class _Node:
 
 def _stacks(graph: _Graph) -> list[list[_Node]]:
     """The recurrent nodes, those together that feed each other and nothing else."""
-    nodes = [_Node(graph, node) for node in graph.nodes if node.op_type in MODELS and node.domain in ("", "ai.onnx")]
+    nodes = [_Node(graph, node) for node in graph.nodes if node.op_type in INPUTS and node.domain in ("", "ai.onnx")]
     if not nodes:
         kinds = sorted({node.op_type for node in graph.nodes})
-        raise ArgumentError(lesson("from_onnx", f"no {', '.join(MODELS)} node: the graph has {', '.join(kinds) or 'none'}"))
+        raise ArgumentError(lesson("from_onnx", f"no {', '.join(INPUTS)} node: the graph has {', '.join(kinds) or 'none'}"))
     stacks: list[list[_Node]] = []
     for node in nodes:  # a graph's nodes are in the order of their computation
         below = next((stack for stack in stacks if _feeds(stack[-1], node)), None)
@@ -420,7 +448,7 @@ def _feeds(below: _Node, node: _Node) -> bool:
     else:
         B, T = known[0] or 3, known[1] or 2
         shape, order = (B, T, node.directions, n_a), (0, 1, 2, 3)
-    numbered = np.linspace(-0.9, 0.9, prod(shape)).reshape(shape).astype(below.arrays["W"].dtype)  # type: ignore[union-attr]
+    numbered = np.linspace(-0.9, 0.9, prod(shape)).reshape(shape).astype(below.arrays["W"].dtype)
     try:
         got = node.graph.evaluate(node.input("X"), {Y: numbered})
     except Exception:  # not what a stack has between its layers
@@ -445,7 +473,7 @@ def _learnt(stack: list[_Node]) -> dict[str, Array]:
     """The initial states that are constants other than zeros, (layers · directions, n_a)."""
     found: dict[str, Array] = {}
     wrong = []
-    parts = {"a_0": "initial_h", "c_0": "initial_c"} if stack[0].kind == "LSTM" else {"a_0": "initial_h"}
+    parts = {"a_0": "initial_h", "c_0": "initial_c"} if stack[0].op == "LSTM" else {"a_0": "initial_h"}
     for name, each in parts.items():
         rows, free = [], False
         for node in stack:

@@ -10,19 +10,8 @@ import numpy as np
 
 from minigrad.errors import ArgumentError, ShapeError, lesson
 
-from .layouts import (
-    GATES_OF_KINDS,
-    LAYOUTS,
-    Array,
-    Weights,
-    common_dtype,
-    kind_by_size,
-    kind_of,
-    model_of,
-    plain,
-    refuse_differences,
-    weights_of,
-)
+from .arrays import Array, common_dtype, plain, refuse_differences
+from .layouts import GATES_OF_KINDS, LAYOUTS, Weights, kind_by_size, model_of, weights_of
 
 LAYOUT = LAYOUTS["Keras"]
 PARTS = ("kernel", "recurrent_kernel", "bias")
@@ -48,12 +37,12 @@ def to_keras(model: Any) -> list[Array]:
     ArgumentError
         The model has something that Keras' has not.
     """
-    kind = kind_of(model, "to_keras")
+    kind = LAYOUT.kind_of(model, "to_keras")
     if model.initial == "trained":
         raise ArgumentError(lesson("to_keras", "the model learnt its initial state", "Keras' layers take theirs from the caller",
                                    "export after `model.initial = 'zeros'`, and give a_0 to Keras' call"))  # fmt: skip
     arrays: list[Array] = []
-    for w in (w for layer in weights_of(model, kind) for w in layer):
+    for w in (w for layer in weights_of(model, LAYOUT.gates[kind]) for w in layer):
         if w.projection is not None:
             raise ArgumentError(lesson("to_keras", f"projection={len(w.projection)}", "Keras' layers have none",
                                        "to_torch keeps it"))  # fmt: skip

@@ -8,10 +8,15 @@ from typing import Any
 
 from minigrad.errors import ArgumentError, lesson
 
-from .files import flat
-from .layouts import GATES, MODELS, chosen, common_dtype
+from .. import variants
+from ..recurrent import Recurrent
+from .arrays import chosen, common_dtype, flat, under
+from .layouts import MODELS
 
-FIRST = re.compile(r"(.*?)(?<!back_)cells\.0\.W_(\w)")
+FIRST = re.compile(r"(.*?)(?<!back_)cells\.0\.W_\w")
+KNOWN = [*MODELS.values(), *(cls for cls in vars(variants).values() if isinstance(cls, type) and issubclass(cls, Recurrent) and cls.cell)]
+KINDS = {frozenset(cls.cell(1, 2).state): cls for cls in KNOWN}
+"""The classes of models by the names of what their cells learn."""
 
 
 def from_state(arrays: Mapping[str, Any], prefix: str | None = None, *, dtype: Any = None, **options: Any) -> Any:
@@ -40,23 +45,24 @@ def from_state(arrays: Mapping[str, Any], prefix: str | None = None, *, dtype: A
         No such model, or several and no `prefix`.
     """
     arrays = flat(arrays)
-    first = [match.groups() for name in arrays if (match := FIRST.fullmatch(name))]
-    prefix = chosen(prefix and prefix.replace("/", "."), (where for where, _ in first), "from_state",
+    first = (match[1] for name in arrays if (match := FIRST.fullmatch(name)))
+    prefix = chosen(prefix and prefix.replace("/", "."), first, "from_state",
                     f"array is called cells.0.W_...: there are {', '.join(map(repr, sorted(arrays)[:12])) or 'none at all'}")  # fmt: skip
-    gates = {gate for where, gate in first if where == prefix and gate != "p"}
-    kind = next((kind for kind, known in GATES.items() if gates == set(known)), None)
-    if kind is None:
-        raise ArgumentError(lesson("from_state", f"gates {', '.join(sorted(gates))} at {prefix!r}", "; ".join(
-            f"{', '.join(known)} for {kind}" for kind, known in GATES.items()), "a cell of your own is yours to load"))  # fmt: skip
-    own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-    n_a, width = own[f"cells.0.W_{GATES[kind][0]}"].shape
+    own = under(arrays, prefix)
+    cell = under(own, "cells.0.")
+    cls = KINDS.get(frozenset(cell) - {"W_p"})
+    if cls is None:
+        known = ", ".join(each.__name__ for each in KINDS.values())
+        raise ArgumentError(lesson("from_state", f"a cell that learns {', '.join(sorted(cell))}", f"one of {known}",
+                                   "a cell of your own is yours to load"))  # fmt: skip
+    n_a, width = next(a.shape for name, a in cell.items() if name[:2] == "W_" and name != "W_p")
     n_out = n_a
-    if "cells.0.W_p" in own:
-        n_out = options["projection"] = own["cells.0.W_p"].shape[0]
-    layers = len({name.split(".")[1] for name in own if name.startswith("cells.")})
-    found = {"bidirectional": any(name.startswith("back_cells.") for name in own),
+    if "W_p" in cell:
+        n_out = options["projection"] = len(cell["W_p"])
+    found = {"layers": len({name.split(".")[1] for name in own if name.startswith("cells.")}),
+             "bidirectional": any(name.startswith("back_cells.") for name in own),
              "initial": "trained" if "a_0" in own else "zeros",
              "dtype": common_dtype(own, dtype, "from_state")}  # fmt: skip
-    model = MODELS[kind](width - n_out, n_a, layers=layers, **found | options)
+    model: Any = cls(width - n_out, n_a, **found | options)
     model.state = own
     return model

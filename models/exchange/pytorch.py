@@ -12,21 +12,9 @@ import numpy as np
 
 from minigrad.errors import ArgumentError, ShapeError, lesson
 
-from .files import flat, read_arrays, write_arrays
-from .layouts import (
-    GATES_OF_KINDS,
-    LAYOUTS,
-    Array,
-    Layers,
-    Weights,
-    chosen,
-    common_dtype,
-    kind_by_size,
-    kind_of,
-    model_of,
-    refuse_differences,
-    weights_of,
-)
+from .arrays import Array, chosen, common_dtype, flat, refuse_differences, under
+from .files import read_arrays, write_arrays
+from .layouts import GATES_OF_KINDS, LAYOUTS, Layers, Weights, kind_by_size, model_of, weights_of
 
 LAYOUT = LAYOUTS["PyTorch"]
 FIRST = "weight_ih_l0"
@@ -60,13 +48,13 @@ def to_torch(model: Any, path: str | os.PathLike[str] | None = None, *, prefix: 
     ArgumentError
         The model has something that PyTorch's has not.
     """
-    kind = kind_of(model, "to_torch")
+    kind = LAYOUT.kind_of(model, "to_torch")
     if model.initial == "trained":
         raise ArgumentError(lesson(
             "to_torch", "the model learnt its initial state", "PyTorch's layers take theirs from the caller",
             "give a_0 and c_0 to PyTorch's call yourself, and export after `model.initial = 'zeros'`"))  # fmt: skip
     arrays: dict[str, Array] = {}
-    for k, layer in enumerate(weights_of(model, kind)):
+    for k, layer in enumerate(weights_of(model, LAYOUT.gates[kind])):
         for w, reverse in zip(layer, REVERSE, strict=False):
             parts = dict(zip(PARTS, LAYOUT.stack(kind, w), strict=True))
             if w.projection is not None:
@@ -123,8 +111,7 @@ def from_torch(source: Any, prefix: str | None = None, *, dtype: Any = None, **o
         "order gates are stacked cannot be guessed from arrays under other names")  # fmt: skip
     if module:
         options = _said_by(module.get_submodule(prefix.rstrip("."))) | options
-    arrays = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-    arrays = {name: a for name, a in arrays.items() if "." not in name}
+    arrays = {name: a for name, a in under(arrays, prefix).items() if "." not in name}
     kind, layers = _layers(arrays)
     return model_of(kind, layers, common_dtype(arrays, dtype, "from_torch"), **options)
 
@@ -159,7 +146,7 @@ def _layers(arrays: dict[str, Array]) -> tuple[str, Layers]:
 
     def weights(suffix: str) -> Weights:
         x, a, b_x, b_a = (arrays.get(part + suffix, none) for part in PARTS)
-        return LAYOUT.split(kind, x, a, b_x, b_a, arrays.get(f"weight_hr{suffix}"))
+        return LAYOUT.split(kind, x, a, b_x, b_a)._replace(projection=arrays.get(f"weight_hr{suffix}"))
 
     return kind, [tuple(weights(f"_l{k}{reverse}") for reverse in suffixes) for k in range(depth)]
 
