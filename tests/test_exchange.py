@@ -200,17 +200,34 @@ def test_files(suffix, options, tmp_path, request):
         assert set(mg.load(path)[0]) == set(exchange.to_torch(model))
 
 
+def test_our_safetensors_say_what_a_state_dict_does_not(tmp_path):
+    model = make("RNN", nonlinearity="relu", batch_first=True)
+    exchange.write(model, tmp_path / "a.safetensors")
+    for again in (exchange.read(tmp_path / "a.safetensors"), exchange.from_torch(tmp_path / "a.safetensors")):
+        assert_same(again, model)
+    assert not exchange.read(tmp_path / "a.safetensors", batch_first=False).batch_first
+
+
 def test_what_pytorch_writes_is_read(torch, tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     net = torch.nn.LSTM(3, 4)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        arrays = {n: a.to(dtype) for n, a in net.state_dict().items()} | {"net.step": torch.tensor(3), "net.on": torch.tensor(True)}
+        arrays = {n: a.to(dtype) for n, a in net.state_dict().items()} | {
+            "net.step": torch.tensor(3), "net.on": torch.tensor(True), "net.small": torch.zeros(3, dtype=torch.float8_e4m3fn)}  # fmt: skip
         safetensors.save_file(arrays, tmp_path / "a.safetensors")
         torch.save(arrays, tmp_path / "a.pt")
         for name in ("a.safetensors", "a.pt"):
             model = exchange.read(tmp_path / name)
             assert model.dtype == (np.float64 if dtype == torch.float64 else np.float32)
             np.testing.assert_array_equal(model.cells[0].W_u.numpy()[:, 4:], arrays["weight_ih_l0"][:4].to(torch.float64).numpy())
+
+
+def test_weights_that_are_no_numbers_of_a_known_kind(torch, tmp_path):
+    arrays = {n: a.to(torch.float8_e4m3fn) for n, a in torch.nn.LSTM(3, 4).state_dict().items()}
+    pytest.importorskip("safetensors.torch").save_file(arrays, tmp_path / "a.safetensors")
+    for source in (arrays, tmp_path / "a.safetensors"):
+        with pytest.raises(DtypeError, match="'weight_ih_l0' is object"):
+            exchange.from_torch(source)
 
 
 def test_dtypes():
@@ -693,6 +710,12 @@ def test_without_the_libraries(monkeypatch, tmp_path):
         exchange.to_onnx(model)
     exchange.write(model, tmp_path / "a.safetensors")
     assert exchange.check(model, tmp_path / "a.safetensors") == ("minigrad, reading it back,", 0.0)
+
+
+def test_things_that_are_no_models(onnx):
+    for read in (exchange.from_torch, exchange.from_state, exchange.from_onnx):
+        with pytest.raises(ArgumentError, match=r"got a int; .* or the path of a file"):
+            read(3)
 
 
 def test_names_of_files(tmp_path):

@@ -21,13 +21,18 @@ def plain(value: Any) -> Array:
         return value.data
     if hasattr(value, "detach"):  # PyTorch's
         value = value.detach().cpu()
-        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+        try:
+            value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+        except (TypeError, RuntimeError):  # eight-bit floats, quantised, sparse: refused where it is a weight
+            value = np.empty(tuple(value.shape), object)
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
 
 
 def flat(tree: Any) -> dict[str, Array]:
     """The arrays of a state dict, or of a checkpoint that has one inside, by dotted name."""
+    if not isinstance(tree, (Mapping, list, tuple)):
+        raise ArgumentError(lesson("exchange", f"got a {type(tree).__name__}", "arrays by name, or the path of a file"))
     return {name: plain(value) for name, value in _leaves(tree) if hasattr(value, "shape")}
 
 

@@ -18,12 +18,13 @@ from minigrad.errors import ArgumentError, CheckpointError, DependencyError, les
 
 from ..recurrent import joined
 from .arrays import Array, library
-from .files import TENSORS, TORCH, read_arrays
+from .files import TENSORS, TORCH, read_arrays, refuse_name
 from .graphs import STATE, from_onnx, to_onnx
 from .own import FIRST, from_state
-from .pytorch import from_torch, to_torch
+from .pytorch import from_torch, to_torch, unsaid
 
 ONNX = (".onnx",)
+FILES = TENSORS + TORCH + ONNX
 
 
 def read(path: str | os.PathLike[str], **options: Any) -> Any:
@@ -42,10 +43,11 @@ def read(path: str | os.PathLike[str], **options: Any) -> Any:
     LSTM, GRU or RNN
     """
     path = Path(path)
-    if _known(path) in ONNX:
+    refuse_name(path, FILES)
+    if path.suffix in ONNX:
         return from_onnx(path, **options)
-    arrays = read_arrays(path)
-    return (from_state if any(map(FIRST.fullmatch, arrays)) else from_torch)(arrays, **options)
+    arrays, said = read_arrays(path)
+    return (from_state if any(map(FIRST.fullmatch, arrays)) else from_torch)(arrays, **said | options)
 
 
 def write(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
@@ -58,14 +60,9 @@ def write(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
     **options
         As for `to_onnx` or `to_torch`.
     """
-    (to_onnx if _known(Path(path)) in ONNX else to_torch)(model, path, **options)
-
-
-def _known(path: Path) -> str:
-    known = TENSORS + TORCH + ONNX
-    if path.suffix not in known:
-        raise ArgumentError(lesson("exchange", f"a file {path.name!r}", f"a name that ends in {', '.join(known)}"))
-    return path.suffix
+    path = Path(path)
+    refuse_name(path, FILES)
+    (to_onnx if path.suffix in ONNX else to_torch)(model, path, **options)
 
 
 class Agreement(NamedTuple):
@@ -106,7 +103,7 @@ def check(model: Any, path: str | os.PathLike[str], rng: np.random.Generator | N
     try:
         witness, got = (_onnxruntime if path.suffix in ONNX else _torch)(model, path, x, state)
     except DependencyError:
-        again = read(path, **_unsaid(model)).eval()
+        again = read(path, **({} if path.suffix in ONNX else unsaid(model))).eval()
         witness, got = "minigrad, reading it back,", again(x, joined(state))[0].numpy()
     try:
         with mg.no_grad():
@@ -121,8 +118,8 @@ def _torch(model: Any, path: Path, x: Array, state: list[Array]) -> tuple[str, A
     sizes = {"proj_size": model.sizes["a"]} if model.sizes["a"] != model.n_a else {}
     net = getattr(torch.nn, type(model).__name__)(
         model.n_x, model.n_a, len(model.cells), bidirectional=bool(model.back_cells),
-        dtype=getattr(torch, model.dtype.name), **sizes, **_unsaid(model))  # fmt: skip
-    net.load_state_dict({name.rpartition(".")[2]: torch.tensor(a) for name, a in read_arrays(path).items()})
+        dtype=getattr(torch, model.dtype.name), **sizes, **unsaid(model))  # fmt: skip
+    net.load_state_dict({name.rpartition(".")[2]: torch.tensor(a) for name, a in read_arrays(path)[0].items()})
     with torch.no_grad():
         outputs, _ = net(torch.tensor(x), joined(map(torch.tensor, state)))
     return "PyTorch", outputs.numpy()
@@ -141,18 +138,12 @@ def _onnxruntime(model: Any, path: Path, x: Array, state: list[Array]) -> tuple[
     return "onnxruntime", session.run(["output"], feed)[0]
 
 
-def _unsaid(model: Any) -> dict[str, Any]:
-    """What a state dict does not say."""
-    cell = model.cells[0]
-    return {"batch_first": model.batch_first} | ({"nonlinearity": cell.nonlinearity} if hasattr(cell, "nonlinearity") else {})
-
-
 # --- python -m models convert ----------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``python -m models convert``."""
-    kinds = ", ".join(TENSORS + TORCH + ONNX)
+    kinds = ", ".join(FILES)
     parser.add_argument("source", type=Path, metavar="IN", help=f"the file to read: {kinds}")
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write; its name says the format, as IN's")
     parser.add_argument("--prefix", help="of the arrays' names, where IN has those of several models")
@@ -172,7 +163,9 @@ def run(args: argparse.Namespace) -> int:
     said |= {"batch_first": True} if args.batch_first else {}
     said |= {"nonlinearity": "relu"} if args.relu else {}
     asked: dict[str, Any] = {name: True for name in ("state", "lengths") if getattr(args, name)}
-    to_graph, from_graph = (_known(path) in ONNX for path in (args.target, args.source))
+    for path in (args.source, args.target):
+        refuse_name(path, FILES)
+    to_graph, from_graph = (path.suffix in ONNX for path in (args.target, args.source))
     for name, fits in (("node", from_graph), ("prefix", not from_graph), ("state", to_graph), ("lengths", to_graph)):
         if getattr(args, name) and not fits:
             raise ArgumentError(f"--{name}: not for {args.source} to {args.target}; see python -m models convert --help")

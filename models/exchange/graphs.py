@@ -223,6 +223,8 @@ def from_onnx(source: Any, node: str | None = None, *, dtype: Any = None, **opti
 def _loaded(onnx: Any, source: Any) -> Any:
     """The graph, with functions that a model defines for itself written out."""
     if not isinstance(source, (str, os.PathLike)):
+        if not isinstance(source, onnx.ModelProto):
+            raise ArgumentError(lesson("from_onnx", f"got a {type(source).__name__}", "an onnx.ModelProto, or the path of a file"))
         return library("onnx.inliner", "from_onnx", WHY).inline_local_functions(source) if source.functions else source
     try:
         model = onnx.load_model_from_string(read_bytes(Path(source)))

@@ -61,7 +61,7 @@ def to_torch(model: Any, path: str | os.PathLike[str] | None = None, *, prefix: 
                 parts["weight_hr"] = w.projection.copy()
             arrays |= {f"{prefix}{part}_l{k}{reverse}": array for part, array in parts.items()}
     if path is not None:
-        write_arrays(Path(path), arrays)
+        write_arrays(Path(path), arrays, unsaid(model))
     return arrays
 
 
@@ -84,7 +84,8 @@ def from_torch(source: Any, prefix: str | None = None, *, dtype: Any = None, **o
         become float32.
     **options
         What a state dict does not say, for the model's constructor: ``batch_first``, ``dropout``,
-        an RNN's ``nonlinearity``.
+        an RNN's ``nonlinearity`` if it is not PyTorch's default.  A ``.safetensors`` file of `to_torch` does
+        say the first and the last.
 
     Returns
     -------
@@ -101,7 +102,8 @@ def from_torch(source: Any, prefix: str | None = None, *, dtype: Any = None, **o
     """
     module = source if hasattr(source, "state_dict") else None
     if isinstance(source, (str, os.PathLike)):
-        source = read_arrays(Path(source))
+        source, said = read_arrays(Path(source))
+        options = said | options
     # a cell's names, weight_ih, are those of a layer without its number
     arrays = {re.sub(r"(weight|bias)_(ih|hh)$", r"\g<0>_l0", name): a
               for name, a in flat(module.state_dict() if module else source).items()}  # fmt: skip
@@ -114,6 +116,12 @@ def from_torch(source: Any, prefix: str | None = None, *, dtype: Any = None, **o
     arrays = {name: a for name, a in under(arrays, prefix).items() if "." not in name}
     kind, layers = _layers(arrays)
     return model_of(kind, layers, common_dtype(arrays, dtype, "from_torch"), **options)
+
+
+def unsaid(model: Any) -> dict[str, Any]:
+    """What a state dict does not say, and outputs depend on."""
+    cell = model.cells[0]
+    return {"batch_first": model.batch_first} | ({"nonlinearity": cell.nonlinearity} if hasattr(cell, "nonlinearity") else {})
 
 
 def _said_by(layer: Any) -> dict[str, Any]:
