@@ -234,7 +234,11 @@ def test_dtypes():
     arrays = exchange.to_torch(make())
     assert exchange.from_torch(arrays).dtype == np.float64
     assert exchange.from_torch(arrays, dtype="float32").dtype == np.float32
-    assert exchange.from_torch({n: a.astype("f2") for n, a in arrays.items()}).dtype == np.float32
+    halves = {n: (a + (n[:4] == "bias")).astype("f2") for n, a in arrays.items()}
+    model = exchange.from_torch(halves)
+    assert model.dtype == np.float32
+    b_ih, b_hh = (halves[f"bias_{part}_l0"][:4].astype("f4") for part in ("ih", "hh"))
+    np.testing.assert_array_equal(model.cells[0].b_u.numpy(), b_ih + b_hh)  # widened first, then added
     mixed = arrays | {"weight_ih_l0": arrays["weight_ih_l0"].astype("f4")}
     assert exchange.from_torch(mixed).dtype == np.float64  # nothing is rounded
     with pytest.raises(DtypeError, match=r"'weight_ih_l0' is int8; floating-point arrays; dequantise"):
@@ -397,6 +401,15 @@ def test_a_layout_with_the_batch_first(onnx):
     assert turned.batch_first
     x, a, c = sequences(plain)
     np.testing.assert_array_equal(outputs(turned, (x.transpose(1, 0, 2), a, c))[0], outputs(plain, (x, a, c))[0].transpose(1, 0, 2))
+
+
+def test_a_learnt_state_with_the_batch_first(onnx):
+    state = np.random.default_rng(2).normal(size=(2, 1, 4)).repeat(3, axis=1)
+    plain, turned = (exchange.from_onnx(graph(onnx, directions=2, layout=layout, inputs={"initial_h": h}))
+                     for layout, h in ((0, state), (1, state.transpose(1, 0, 2))))  # fmt: skip
+    for name in ("a_0", "c_0"):
+        np.testing.assert_array_equal(getattr(turned, name).numpy(), getattr(plain, name).numpy())
+    np.testing.assert_array_equal(plain.a_0.numpy(), state[:, 0].astype("f4"))
 
 
 PEEPHOLES = {"inputs": {"P": np.ones((1, 12))}}
