@@ -19,7 +19,8 @@ from minigrad.errors import ArgumentError, CheckpointError, DependencyError, les
 from ..recurrent import joined
 from .arrays import Array, library
 from .files import TENSORS, TORCH, read_arrays, refuse_name
-from .graphs import STATE, from_onnx, to_onnx
+from .graphs import STATE, to_onnx
+from .nodes import from_onnx
 from .own import FIRST, from_state
 from .pytorch import from_torch, to_torch, unsaid
 
