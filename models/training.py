@@ -39,7 +39,7 @@ EMBEDDING = 32
 MAX_NORM = 1.0
 LAST_LR = 0.02
 VALIDATIONS = 10
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 
 def _option(default: Any, caption: str, low: float | None = None, high: float = math.inf) -> Any:
