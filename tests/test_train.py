@@ -9,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad.errors import ArgumentError, CheckpointError, DataError, NonFiniteError
+from minigrad.errors import (
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    DependencyError,
+    NonFiniteError,
+    StorageError,
+)
 from models import training
 from models.char_lm import CharLM
+from models.logs import Log, Picture, Table, log_to
 from models.text import Corpus, Streams, Vocabulary
 from models.training import Checkpoint, Progress, Recipe, Run, train
 
@@ -280,7 +290,7 @@ class Grid(np.random.Generator):
 def test_which_characters_are_drawn(
     temperature: float, top_k: int, top_p: float, likely: list[float], rng: np.random.Generator
 ) -> None:
-    model, count = CharLM(5, 7, dtype=np.float64, rng=rng), 10_000
+    model, count = CharLM(5, 7, dtype=np.float64, rng=rng), 1000
     model.head.weight.data = np.zeros((5, 7))
     model.head.bias.data = np.log([4.0, 1.0, 1.0, 1.0, 3.0])
     model.lstm = lambda x, state: (np.zeros((1, 1, 7)), None)  # type: ignore[assignment]
@@ -319,7 +329,7 @@ WAYS = [
     {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "constant", "dropout": 0.3},
     {"optimizer": "sgd", "schedule": "linear", "warmup": 5, "clip_value": 0.01, "clip_norm": 0.0},
     {"optimizer": "nesterov", "momentum": 0.5, "schedule": "step", "lr_every": 4},
-    {"optimizer": "rmsprop", "schedule": "plateau", "lr_patience": 1, "validate": 1, "lr": 0.3},
+    {"optimizer": "rmsprop", "schedule": "plateau", "lr_patience": 1, "validate": 2, "lr": 0.3},
     {"optimizer": "adagrad", "layers": 2, "validate": 3, "patience": 9},
 ]
 
@@ -339,6 +349,7 @@ def go_on(run: Run, steps: int) -> Run:
 def test_resumed_training_ends_with_the_same_bits(
     stop: int, way: dict[str, object], tmp_path: Path
 ) -> None:
+    way = {"validate": 4, **way}
     go_on(small_run(**way), 12).save(tmp_path / "whole")
     go_on(small_run(**way), stop).save(tmp_path / "part")
     go_on(Run.resume(tmp_path / "part", PROSE, {"steps": 12}), 12).save(tmp_path / "resumed")
@@ -641,3 +652,144 @@ def test_sizes_as_people_write_them() -> None:
         "12.3 MB",
         "160.0 EB",
     ]
+
+
+# --- logs --------------------------------------------------------------------------------
+
+
+def told(step: int, held_out: float | None = None, seconds: float = 1.0) -> Progress:
+    return Progress(step, 9, 4 - step / 8, held_out, 0.01, 0.5, 1e3, seconds, 0.0)
+
+
+def fill(log: Log, steps: range) -> None:
+    with log:
+        for step in steps:
+            log(told(step, 3.5 if step == 2 else None, step / 4))
+
+
+HEAD = "step,bits,held_out,lr,norm,seconds\n"
+LINES = ["1,3.875,,0.01,0.5,0.25\n", "2,3.75,3.5,0.01,0.5,0.5\n", "3,3.625,,0.01,0.5,0.75\n"]
+
+
+def test_a_table_has_a_line_for_each_update(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    fill(log_to(str(path), 0), range(1, 4))
+    assert path.read_text() == HEAD + "".join(LINES)
+    fill(log_to(str(path), 0), range(1, 3))  # the training begins anew
+    assert path.read_text() == HEAD + "".join(LINES[:2])
+
+
+@pytest.mark.parametrize(
+    "rest", ["", "3,3.6", LINES[2], LINES[2] + "4,1.0,,1,1,9.0\n5,1.", "2"], ids=repr
+)
+def test_a_table_goes_on_after_the_checkpoint(rest: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text(HEAD + "".join(LINES[:2]) + rest)  # what a killed training may leave
+    with log_to(str(path), 2) as log:
+        log(told(3, seconds=0.25))
+    assert path.read_text() == HEAD + "".join(LINES)  # time goes on as well
+
+
+@pytest.mark.parametrize("there", ["", HEAD[:7], HEAD[:-1]], ids=repr)
+def test_a_table_of_which_little_was_written(there: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text(there)
+    fill(log_to(str(path), 0), range(1, 4))
+    assert path.read_text() == HEAD + "".join(LINES)
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    for content, message in (
+        ("name,age\nAda,36\n", "notes.csv: this file is not the log of a training; another name"),
+        (HEAD + LINES[0] + "\0\0\n" + LINES[1], "notes.csv: line 3 is damaged"),
+    ):
+        path.write_text(content)
+        with pytest.raises(DataError, match=message):
+            log_to(str(path), 2)
+        assert path.read_text() == content
+    with pytest.raises(ArgumentError, match=r"--log notes: NAME.csv, or a directory .* notes/$"):
+        log_to("notes", 0)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_what_was_learned_is_saved_if_the_log_has_no_room(tmp_path: Path) -> None:
+    log = log_to(str(tmp_path / "run.csv"), 0)
+    assert isinstance(log, Table)
+    log.file.close()
+    with open("/dev/full", "ab", buffering=0) as log.file, pytest.raises(
+        StorageError, match=r"--log .*run.csv: No space left"
+    ):  # fmt: skip
+        train(small_run(steps=100), tmp_path / "model.st", log)
+    assert Checkpoint.load(tmp_path / "model.st").meta["step"] == 1
+
+
+def events(folder: Path) -> Iterator[Any]:
+    """TensorBoard's records: a length, its checksum, as many bytes, theirs."""
+    event_pb2 = pytest.importorskip("tensorboardX").proto.event_pb2
+    for file in sorted(folder.iterdir(), key=lambda file: int(file.suffix[1:])):
+        raw = file.read_bytes()
+        while raw:
+            end = 12 + int.from_bytes(raw[:8], "little")
+            yield event_pb2.Event.FromString(raw[12:end])
+            raw = raw[end + 4 :]
+
+
+def test_events_for_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    folder = tmp_path / "run"
+    fill(log_to(f"{folder}/", 0), range(1, 4))
+    fill(log_to(str(folder), 2), range(3, 5))  # what was said of update 3 is void
+    found = list(events(folder))
+    starts = [event.step for event in found if event.HasField("session_log")]
+    assert starts == [1, 3]
+    values = [(e.step, {v.tag: v.simple_value for v in e.summary.value}) for e in found]
+    assert [step for step, told in values if told] == [1, 2, 3, 3, 4]
+    assert values[3] == (2, pytest.approx(
+        {"bits/training": 3.75, "lr": 0.01, "norm": 0.5, "bits/held_out": 3.5}))  # fmt: skip
+
+
+def test_a_picture_of_the_whole_training(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = go_on(small_run(validate=4), 5)
+    run.save(tmp_path / "saved")
+    resumed = Run.resume(tmp_path / "saved", PROSE, {})
+    with Picture(tmp_path / "loss.png", resumed.history, "prose"):
+        go_on(resumed, 9)  # drawn with what comes after it was opened
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    picture = Picture(tmp_path / "loss.svg", resumed.history, "prose")
+    with picture:
+        pass
+    assert "<svg" in (tmp_path / "loss.svg").read_text()
+    training, held_out, best = picture.figure.axes[0].lines
+    assert list(training.get_ydata()) == resumed.history.bits
+    assert len(resumed.history.bits) == 9
+    assert list(held_out.get_xdata()) == [4, 8]
+    assert list(best.get_ydata()) == [resumed.best]
+
+
+def test_pictures_that_are_not_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = go_on(small_run(), 1)
+    with pytest.raises(KeyboardInterrupt), Picture(tmp_path / "loss.png", run.history, ""):
+        raise KeyboardInterrupt  # the second one
+    with Picture(tmp_path / "loss.png", training.History(), ""):  # nothing to show
+        pass
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ArgumentError, match=r"--plot loss.txt: a name that ends in .*\.png, "):
+        Picture(Path("loss.txt"), run.history, "")
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "use"),
+    [
+        ("matplotlib.figure", "plots", lambda: Picture(Path("x.png"), training.History(), "")),
+        ("tensorboardX", "logs", lambda: log_to("x/", 0)),
+    ],
+)
+def test_a_missing_package_is_named(
+    package: str, extra: str, use: Callable[[], Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DependencyError, match=rf"not installed; pip install .*\[{extra}\]"):
+        use()
