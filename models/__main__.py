@@ -23,7 +23,7 @@ from minigrad.errors import ArgumentError, CheckpointError, DataError, lesson
 
 from . import terminal, training
 from .char_lm import CharLM
-from .logs import Picture, log_to
+from .logs import Log, Picture, log_to
 from .terminal import facts, heading, say
 from .text import Corpus, Vocabulary
 from .training import Checkpoint, Recipe, Run
@@ -126,50 +126,53 @@ def _train(args: argparse.Namespace) -> int:
     for option, path in [("--out", out), ("--plot", args.plot), *(("--log", p) for p in logs)]:
         if path is not None:
             _check_writable(option, Path(path), directory=option == "--log")
-    best = training.best_path(out)
     asked = {
         each.name: getattr(args, each.name) for each in fields(Recipe) if hasattr(args, each.name)
     }
     if not args.resume:
         Recipe(**asked)  # refuses impossible numbers before the text is read
+    best = training.best_path(out)
     ours = [out, best, args.resume or out, args.plot or out, *map(Path, logs)]
     text = _text(args, without=ours)
     run = Run.resume(args.resume, text, asked) if args.resume else Run(text, Recipe(**asked))
+    watchers: list[Log | terminal.Board] = [log_to(path, run.step) for path in logs]
+    if args.plot:
+        watchers.append(Picture(args.plot, run.history, text.source))
     if args.resume and out != args.resume and training.best_path(args.resume).exists():
         shutil.copyfile(training.best_path(args.resume), best)
-    with ExitStack() as open_to_the_end:
-        watchers: list[Any] = [log_to(path, run.step) for path in logs]
-        if args.plot:
-            watchers.append(Picture(args.plot, run.history, text.source))
-        _introduce(run)
-        watchers.append(terminal.Board(run.step, run.recipe.steps))
+    _introduce(run)
+    watchers.append(terminal.Board(run.step, run.recipe.steps))
+
+    def watch(now: training.Progress) -> None:
         for each in watchers:
-            open_to_the_end.enter_context(each)
+            each(now)
 
-        def watch(now: training.Progress) -> None:
-            for each in watchers:
-                each(now)
-
+    with ExitStack() as to_the_end:
+        for each in watchers:
+            to_the_end.enter_context(each)
         finished = training.train(run, out, watch)
     say()
     go_on = ["train", *_source(args), "--resume", str(out)]
     go_on += [word for path in logs for word in ("--log", path)]
     go_on += ["--plot", str(args.plot)] if args.plot else []
-    if not finished:
-        facts(
-            [
-                ("stopped", f"after update {run.step:,}; saved {out}"),
-                ("let it write", _command("sample", str(out))),
-                ("go on", _command(*go_on)),
-            ]
-        )
-        return INTERRUPTED
-    early = run.step < run.recipe.steps
-    chosen, model = out, run.model
-    model.eval()
-    if early and best.exists():
-        chosen, model = best, Checkpoint.load(best).model()
-    _write(model, text.vocabulary, None, args, run.recipe.seed)
+    if finished:
+        _finish(args, run, out, go_on)
+        return OK
+    facts(
+        [
+            ("stopped", f"after update {run.step:,}; saved {out}"),
+            ("let it write", _command("sample", str(out))),
+            ("go on", _command(*go_on)),
+        ]
+    )
+    return INTERRUPTED
+
+
+def _finish(args: argparse.Namespace, run: Run, out: Path, go_on: list[str]) -> None:
+    """Let the model write, the best one if it has become worse since, and say what came of it."""
+    best, early = training.best_path(out), run.step < run.recipe.steps
+    chosen = best if early and best.exists() else out
+    _write(Checkpoint.load(chosen).model(), run.text.vocabulary, None, args, run.recipe.seed)
     say()
     told = [
         ("held out", f"{run.held_out:.3f} bits per character; at best {run.best:.3f}"),
@@ -182,7 +185,6 @@ def _train(args: argparse.Namespace) -> int:
         told.insert(0, ("stopped early", f"after update {run.step:,}: {why}"))
         told.append(("go on", _command(*go_on, "--patience", str(2 * run.history.stale))))
     facts(told)
-    return OK
 
 
 def _command(*words: str) -> str:

@@ -22,7 +22,7 @@ from .training import History, Progress
 
 
 class Log:
-    """Opened for a training that has taken `after` updates; a context."""
+    """A context: made, it has looked whether it can be written; entered, it writes."""
 
     def __enter__(self) -> Log:
         return self
@@ -34,7 +34,8 @@ class Log:
 
 
 def log_to(path: str, after: int) -> Log:
-    """The log that a path asks for: ``NAME.csv``, or a directory for TensorBoard."""
+    """The log that a path asks for, ``NAME.csv`` or a directory for TensorBoard, of a training
+    that has taken `after` updates."""
     if path.endswith(".csv"):
         return Table(Path(path), after)
     if path.endswith(("/", os.sep)) or Path(path).is_dir():
@@ -58,30 +59,32 @@ class Table(Log):
 
     def __init__(self, path: Path, after: int) -> None:
         self.path = path
-        header = (",".join(self.COLUMNS) + "\n").encode()
+        self.header = header = (",".join(self.COLUMNS) + "\n").encode()
         there = path.read_bytes() if path.exists() else b""
         if not (there.startswith(header) or header.startswith(there)):
             raise DataError(
                 lesson(f"--log {path}", "this file is not the log of a training", "another name")
             )
-        end, self.before = len(header), 0.0
-        for number, line in enumerate(there[end:].splitlines(keepends=True), start=2):
+        self.end, self.before = len(header) if there.startswith(header) else 0, 0.0
+        for number, line in enumerate(there[self.end :].splitlines(keepends=True), start=2):
             if not line.endswith(b"\n"):  # the writer was killed
                 break
             try:
                 step, *_, seconds = line.split(b",")
                 if int(step) > after:
                     break
-                end, self.before = end + len(line), float(seconds)
+                self.end, self.before = self.end + len(line), float(seconds)
             except ValueError:
                 raise DataError(
                     lesson(f"--log {path}", f"line {number} is damaged", "another name")
                 ) from None
-        self.file = path.open("ab", buffering=0)
-        self.file.truncate(end)
-        if len(there) < len(header):
-            self.file.truncate(0)
-            self._write(header)
+
+    def __enter__(self) -> Table:
+        self.file = self.path.open("ab", buffering=0)
+        self.file.truncate(self.end)
+        if not self.end:
+            self._write(self.header)
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.file.close()
@@ -129,10 +132,15 @@ class Events(Log):
                     "pip install 'minigrad-engine[logs]', or write --log NAME.csv",
                 )
             ) from None
-        self.proto = proto.event_pb2
-        folder.mkdir(exist_ok=True)
-        self.writer = event_file_writer.EventsWriter(str(folder / "events"), f".{after}")
-        self._write(after + 1, session_log={"status": self.proto.SessionLog.START})
+        self.folder, self.after = folder, after
+        self.writing, self.proto = event_file_writer, proto.event_pb2
+
+    def __enter__(self) -> Events:
+        self.folder.mkdir(exist_ok=True)
+        name = str(self.folder / "events")
+        self.writer = self.writing.EventsWriter(name, f".{self.after}")
+        self._write(self.after + 1, session_log={"status": self.proto.SessionLog.START})
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.writer.close()
@@ -201,11 +209,11 @@ class Picture(Log):
                 color="C0",
                 label=f"training, mean of {width} updates",
             )
-        if history.best is not None:
+        if history.best_reading is not None:
             axes.plot(
                 history.at, history.held_out, "o-", color="C1", markersize=4, label="held out"
             )
-            at, best = history.at[history.best], history.held_out[history.best]
+            at, best = history.at[history.best_reading], history.held_out[history.best_reading]
             if math.isfinite(best):
                 axes.plot(
                     at, best, "*", color="C3", markersize=13, label=f"best: {best:.3f} at {at:,}"

@@ -243,14 +243,14 @@ class History:
     held_out: list[float] = field(default_factory=list)
 
     @property
-    def best(self) -> int | None:
+    def best_reading(self) -> int | None:
         """Which reading was the best, the first of equals."""
         return self.held_out.index(min(self.held_out)) if self.held_out else None
 
     @property
     def stale(self) -> int:
         """How many readings came after the best."""
-        return 0 if self.best is None else len(self.held_out) - 1 - self.best
+        return 0 if self.best_reading is None else len(self.held_out) - 1 - self.best_reading
 
     @property
     def state(self) -> dict[str, Any]:

@@ -690,6 +690,15 @@ def test_a_table_goes_on_after_the_checkpoint(rest: str, tmp_path: Path) -> None
     assert path.read_text() == HEAD + "".join(LINES)  # time goes on as well
 
 
+def test_a_log_that_is_not_begun_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    fill(log_to(str(path), 0), range(1, 4))
+    log_to(str(path), 0)
+    log_to(f"{tmp_path}/events/", 0)
+    assert path.read_text() == HEAD + "".join(LINES)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("there", ["", HEAD[:7], HEAD[:-1]], ids=repr)
 def test_a_table_of_which_little_was_written(there: str, tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
@@ -714,9 +723,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_what_was_learned_is_saved_if_the_log_has_no_room(tmp_path: Path) -> None:
-    log = log_to(str(tmp_path / "run.csv"), 0)
-    assert isinstance(log, Table)
-    log.file.close()
+    log = Table(tmp_path / "run.csv", 0)
     with open("/dev/full", "ab", buffering=0) as log.file, pytest.raises(
         StorageError, match=r"--log .*run.csv: No space left"
     ):  # fmt: skip
