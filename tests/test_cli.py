@@ -201,7 +201,7 @@ def await_row(process: subprocess.Popen[str]) -> str:
 
 
 LONG = [*TINY, "--steps", "200000"]
-SECONDS = [*TINY, "--steps", "1000"]
+SECONDS = [*TINY, "--steps", "600"]
 
 
 def rows(log: Path) -> list[str]:
@@ -236,7 +236,7 @@ def test_an_interrupted_training_is_saved(number: signal.Signals, uninterrupted:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")
     step = Checkpoint.load(saved).meta["step"]
-    assert 100 <= step < 1000
+    assert 60 <= step < 600
     assert f"after update {step}; saved {saved.name}" in out
     assert f"python -m models sample {saved.name}\n" in out
     assert rows(log) == rows(folder / "whole.csv")[:step]
@@ -262,7 +262,7 @@ def test_a_killed_training_is_logged_without_gap_or_repetition(uninterrupted: Pa
         await_row(process)  # by now the first checkpoint is whole
         process.kill()
     step, log = Checkpoint.load(folder / "killed.st").meta["step"], folder / "killed.csv"
-    assert 100 <= step <= len(rows(log))
+    assert 60 <= step <= len(rows(log))
     with log.open("a") as file:  # more than it had time for: lines that come again, and a half one
         file.writelines(f"{step + k},9.0,,1.0,1.0,9.0\n" for k in range(1, 5))
         file.write(f"{step + 5},9.")
