@@ -362,6 +362,22 @@ def _explain(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- paths ---------------------------------------------------------------------------------
+
+
+def _paths_arguments(parser: argparse.ArgumentParser) -> None:
+    from .paths import add_arguments
+
+    add_arguments(parser)
+
+
+def _paths(args: argparse.Namespace) -> int:
+    """Show every path from a weight to an error, with its derivatives and their product."""
+    from .paths import run
+
+    return run(args)
+
+
 # --- blame ---------------------------------------------------------------------------------
 
 
@@ -374,6 +390,35 @@ def _blame_arguments(parser: argparse.ArgumentParser) -> None:
 def _blame(args: argparse.Namespace) -> int:
     """Say which lines of a hand-derived backward pass are wrong, and why."""
     from .blaming import run
+
+    return run(args)
+
+
+# --- the paper's other stages --------------------------------------------------------------
+
+
+def _mazur_arguments(parser: argparse.ArgumentParser) -> None:
+    from .mlp import add_arguments
+
+    add_arguments(parser)
+
+
+def _mazur(args: argparse.Namespace) -> int:
+    """Do the worked example of backpropagation that the paper sends its reader to."""
+    from .mlp import run
+
+    return run(args)
+
+
+def _digits_arguments(parser: argparse.ArgumentParser) -> None:
+    from .conv_net import add_arguments
+
+    add_arguments(parser)
+
+
+def _digits(args: argparse.Namespace) -> int:
+    """Train a small convolutional net on images of digits."""
+    from .conv_net import run
 
     return run(args)
 
@@ -391,7 +436,10 @@ class Command(NamedTuple):
 COMMANDS = {
     "compare": Command(_compare_arguments, _compare),
     "explain": Command(_explain_arguments, _explain),
+    "paths": Command(_paths_arguments, _paths),
     "blame": Command(_blame_arguments, _blame),
+    "mazur": Command(_mazur_arguments, _mazur),
+    "digits": Command(_digits_arguments, _digits),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),
 }

@@ -124,6 +124,32 @@ def test_a_shared_parameter_counts_once():
     np.testing.assert_array_equal(g["first.weight"].data, np.full((4, 3), 3.0))
 
 
+def test_the_tree_can_be_read():
+    net = Net()
+    net.me, net.act = net, [mg.relu]
+    assert repr(net) == """\
+Net, 47 parameters  table.scale (2,), table.fixed (2,), pair.0 ()
+  first: Linear  weight (4, 3), bias (4,)
+  rest.0: Linear  weight (4, 4), bias (4,)
+  rest.1.0: Linear  weight (2, 4)
+  act.0: relu"""
+    assert net.num_parameters() == sum(p.size for p in net.parameters()) == 47
+    assert list(net.named_modules()) == ["", "first", "rest.0", "rest.1.0"]
+    assert repr(mg.nn.Sequential(mg.nn.Sequential(Linear(1, 1), mg.tanh))) == """\
+Sequential, 2 parameters
+  0: Sequential
+    0: Linear  weight (1, 1), bias (1,)
+    1: tanh"""
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(Module):
+        pass
+
+    with pytest.raises(mg.errors.ArgumentError, match=r"^Empty: it is called and has no forward; class Empty: def forward"):
+        Empty()(X)
+
+
 def test_embedding_adds_rows_up():
     e = Embedding(4, 2, dtype=np.float64, rng=np.random.default_rng(0))
     e([[1, 1], [3, -1]]).backward(np.ones((2, 2, 2)))

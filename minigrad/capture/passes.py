@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .products import products_joined, transposes_packed
+from .opening import laid_open
+from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
+from .stages import stages_merged
+from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
 SILENT = ("alias",)
@@ -72,8 +75,8 @@ def alive(program: Program) -> Program:
                    constants={v: c for v, c in program.constants.items() if v in needed})  # fmt: skip
 
 
-EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, products_joined, transposes_packed, alive)
+EXACT: tuple[Pass, ...] = (forwarded, laid_open, folded, shared, alive)
+FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, stages_merged, transposes_packed, products_cut, shared, alive)
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
