@@ -35,11 +35,11 @@ class CharLM(mg.nn.Module):
     embedding : int
         Numbers per character: a row of a table that is learnt.
     dropout : float
-        The share of what the LSTM is given, and of what it gives on, that is zeroed in
+        The share of what each layer is given, and of what the last one gives, that is zeroed in
         training (Zaremba et al. 2014).
     dtype : dtype
     rng : numpy.random.Generator, optional
-        Draws the parameters.
+        Draws the parameters, and what is dropped.
     """
 
     def __init__(
@@ -53,10 +53,11 @@ class CharLM(mg.nn.Module):
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        rng = np.random.default_rng(rng)
+        self.rng = rng = np.random.default_rng(rng)
         self.embedding = mg.nn.Embedding(characters, embedding, dtype=dtype, rng=rng)
-        self.lstm = LSTM(embedding, hidden, layers=layers, dtype=dtype, rng=rng)
-        self.dropout = mg.nn.Dropout(dropout)
+        between = dropout if layers > 1 else 0.0
+        self.lstm = LSTM(embedding, hidden, layers=layers, dropout=between, dtype=dtype, rng=rng)
+        self.dropout = mg.nn.Dropout(dropout, rng=rng)
         self.head = mg.nn.Linear(hidden, characters, dtype=dtype, rng=rng)
         for cell in self.lstm.cells:  # begin by remembering (Jozefowicz et al. 2015)
             cell.b_f.data = np.ones(hidden, dtype)

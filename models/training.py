@@ -334,9 +334,10 @@ class Run:
         if position == 0:
             self.state = None  # the streams begin again
         self.optimizer.lr = self.lr_at(self.step)
+        self._seed_dropout()
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below, once and for all
             codes = self.learned.chunk(position)
-            loss, state = self._loss(codes)
+            loss, state = self.model.loss(codes, self.state)
             self.optimizer.zero_grad()
             loss.backward()
             self.norm = self.recipe.clip(self.optimizer.params)
@@ -353,22 +354,22 @@ class Run:
         self.history.bits.append(float(loss.item()) / math.log(2))
         return self.history.bits[-1]
 
-    def _loss(self, codes: Ids) -> tuple[mg.Tensor, State]:
-        """The loss of the next update; dropout's masks come from its number, so that a training
-        which goes on draws the same."""
+    def _seed_dropout(self) -> None:
+        """What is dropped follows from the number of an update: a training that goes on drops the
+        same, and nothing of it need be saved."""
         if self.recipe.dropout:
-            masks = np.random.default_rng((self.recipe.seed, self.step))
-            self.model.dropout.rng.bit_generator.state = masks.bit_generator.state
-        return self.model.loss(codes, self.state)
+            fresh = np.random.default_rng((self.recipe.seed, self.step))
+            self.model.rng.bit_generator.state = fresh.bit_generator.state
 
     def _origin(self, codes: Ids) -> str:
         """Where the first bad number of an update is born: the same once more, watched."""
         for name, value in self.model.state.items():
             if not np.isfinite(value).all():
                 return f"; before it, {name} held numbers that are not finite"
+        self._seed_dropout()
         try:
             with mg.debug(), np.errstate(all="ignore"):
-                self._loss(codes)[0].backward()
+                self.model.loss(codes, self.state)[0].backward()
         except NonFiniteError as error:
             return f"; {error}"
         return ""
