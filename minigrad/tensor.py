@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dis import opmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
 import numpy as np
 
-from .backward import Observer, backpropagate, pick
+from .backward import Observer, backpropagate, cast, pick
 from .boundary import SCALARS, as_dtype, check_device, complaint, lock, own, wrap_scalar
 from .debug import Site, check_cotangent, check_forward, check_unchanged
 from .errors import (
@@ -159,6 +159,7 @@ class Tensor(Methods):
 
     __slots__ = ("__weakref__", "_grad", "_node")
     __hash__ = object.__hash__
+    _state: ClassVar[bool] = False
     _node: Node
     _grad: Tensor | None
 
@@ -179,16 +180,16 @@ class Tensor(Methods):
         if node.op is not None:
             raise GraphError(lesson(".data =", f"{node.label} was computed",
                                     "only a leaf can be given another array"))  # fmt: skip
-        if get_mode().frozen:
-            raise ModeError(lesson(".data =", "an array is replaced inside a captured function", "a replay would not do "
-                                   "it again", "return the new values, and assign them after the call"))  # fmt: skip
-        array = _copied(new, ".data =")
-        if array.shape != self.shape or array.dtype != self.dtype:
+        if get_mode().record is None:
+            new = _copied(new, ".data =")
+        else:
+            _check_traced(new, ".data =")
+        if np.shape(new) != self.shape or new.dtype != self.dtype:
             raise ShapeError(lesson(
-                ".data =", f"got shape {array.shape} {array.dtype}",
+                ".data =", f"got shape {np.shape(new)} {new.dtype}",
                 f"the leaf has shape {self.shape} {self.dtype}",
                 "convert it first: p.data = new.astype(p.dtype)"))  # fmt: skip
-        self._node = _leaf(self, array, node.requires_grad, node.name)
+        give(self, new)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -237,6 +238,9 @@ class Tensor(Methods):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` left here, or None."""
+        record = get_mode().record
+        if record is not None:
+            record.grads.setdefault(ref(self), (self._grad, True))
         return self._grad
 
     @grad.setter
@@ -246,11 +250,19 @@ class Tensor(Methods):
         ):
             raise ShapeError(lesson(".grad =", f"got {type(new).__name__} of shape {np.shape(new)}",
                                     f"a {self.dtype} tensor of shape {self.shape}, or None"))  # fmt: skip
+        record = get_mode().record
+        if record is not None:
+            record.grads.setdefault(ref(self), (self._grad, False))
+            if new is not None:
+                _check_traced(new, ".grad =")
         self._grad = new
 
     def detach(self) -> Tensor:
         """The same value as a constant."""
-        return handle_of(Node(self._node.value))
+        if get_mode().tape is None:
+            return handle_of(Node(self._node.value))
+        with no_grad():  # on a tape it goes on
+            return apply(alias, (self,))  # type: ignore[no-any-return]
 
     def retain_grad(self) -> Tensor:
         """Ask `backward` to leave this tensor's gradient in ``.grad``; returns it."""
@@ -295,7 +307,7 @@ class Tensor(Methods):
                 if not isinstance(g, Tensor):
                     g = constant(g if owned else np.array(g))
                 # a leaf whose .data was replaced has a node for each array it held
-                before = arrived.get(handle, handle._grad)
+                before = arrived.get(handle, handle.grad)
                 arrived[handle] = g if before is None else before + g
         for handle, grad in arrived.items():
             handle._grad = grad
@@ -443,13 +455,38 @@ def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | No
     return out
 
 
+def give(leaf: Tensor, array: Any) -> None:
+    """Replace the array of a leaf by one that belongs to the engine already: not copied.
+    While a captured function is recorded, by a tensor."""
+    node, record = leaf._node, get_mode().record
+    if record is None:
+        leaf._node = leaf_like(leaf, array)
+        return
+    record.arrays.setdefault(ref(leaf), node)
+    leaf._node = leaf_like(leaf, array.data)
+    record.computed[leaf._node] = array._node
+
+
+def leaf_like(leaf: Tensor, array: Any) -> Node:
+    """The node of a leaf that holds another array."""
+    return _leaf(leaf, wrap_scalar(array), leaf.requires_grad, leaf.name)
+
+
+def _check_traced(new: Any, where: str) -> None:
+    """Refuse what a replay could not compute again."""
+    if not isinstance(new, Tensor) or new._node.op is None and new._node.handle is None:
+        raise ModeError(lesson(
+            where, "an array that was computed outside the graph, inside a captured function", "a replay would not "
+            "compute it again", "compute it from tensors: p.data = p.detach() - lr * p.grad; or assign it outside"))  # fmt: skip
+
+
 def _leaf(handle: Tensor, array: Any, requires_grad: bool, name: str | None) -> Node:
     if requires_grad and array.dtype.kind != "f":
         raise DtypeError(lesson(
             "tensor", f"leaf {name!r} is {array.dtype}" if name else f"the data is {array.dtype}",
             "gradients need a float dtype", "pass dtype=np.float64 or use .astype"))  # fmt: skip
     node = Node(array, requires_grad, None if name is None else canonical(name))
-    if requires_grad:
+    if requires_grad or handle._state:
         node.handle = ref(handle)
     return node
 
@@ -519,6 +556,10 @@ def tensor(
     out = _new(Tensor)
     out._grad = None
     out._node = _leaf(out, array, requires_grad, name)
+    record = get_mode().record
+    if record is not None and isinstance(data, Tensor):  # what was computed goes on
+        data = data.detach()
+        record.computed[out._node] = (data if dtype is None else apply(cast, (data,), {"dtype": out.dtype}))._node
     if get_mode().debug:
         out._node.site = Site((out._node.value,))
     return out

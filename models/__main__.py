@@ -86,12 +86,14 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     for each in fields(Recipe):
         among, only = each.metadata["among"], each.metadata["only"]
         which = f" ({', '.join(among)})" if among else f" ({', '.join(only[1:])})" if only else ""
+        how: dict[str, Any] = {"type": type(each.default), "metavar": each.name.upper()}
+        if each.default is False:
+            how = {"action": "store_true"}
         parser.add_argument(
             training.flag(each.name),
-            type=type(each.default),
             default=argparse.SUPPRESS,
-            metavar=each.name.upper(),
             help=f"{each.metadata['caption']}{which} (default: {each.default})",
+            **how,
         )
     parser.add_argument(
         "--out",

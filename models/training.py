@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad import Tensor
 from minigrad.errors import (
     ArgumentError,
     CheckpointError,
@@ -69,7 +70,7 @@ def _option(
     )
 
 
-Params = list[mg.Tensor]
+Params = list[Tensor]
 OPTIMIZERS: dict[str, Callable[[Params, Recipe], Optimizer]] = {
     "adam": lambda p, r: mg.optim.Adam(p, r.lr, weight_decay=r.weight_decay),
     "adamw": lambda p, r: mg.optim.AdamW(p, r.lr, weight_decay=r.weight_decay),
@@ -139,6 +140,9 @@ class Recipe:
     )
     seed: int = _option(0, "of the random numbers", 0)
     dtype: str = _option("float32", "of all numbers", among=("float32", "float64"))
+    eager: bool = _option(
+        False, "compute each update stage by stage, not captured and replayed; rounds otherwise"
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -167,15 +171,20 @@ class Recipe:
 
     def parameters(self, characters: int) -> int:
         """How many numbers are learned for an alphabet of so many characters."""
+        return characters * EMBEDDING + self._weights() + (self.hidden + 1) * characters
+
+    def _weights(self) -> int:
+        """How many of them are the LSTM's."""
         h, sizes = self.hidden, [EMBEDDING] + [self.hidden] * (self.layers - 1)
-        lstm = sum(4 * h * (h + size + 1) for size in sizes)
-        return characters * EMBEDDING + lstm + (h + 1) * characters
+        return sum(4 * h * (h + size + 1) for size in sizes)
 
     def memory(self, characters: int) -> int:
         """About how many bytes a training takes: what is kept per parameter (value,
-        gradient, Adam's two moments, workspace), and the graph of one chunk."""
-        per_character = self.layers * 16 * self.hidden + 6 * characters
-        numbers = 8 * self.parameters(characters) + self.seq * self.batch * per_character
+        gradient, Adam's two moments, workspace), and the graph of one chunk; to capture it, the
+        reverse pass as well, with the gradient of the weights at each character."""
+        graph = self.seq * self.batch * (self.layers * 16 * self.hidden + 6 * characters)
+        captured = 0 if self.eager else 4 * graph + 2 * self.seq * self._weights()
+        numbers = 8 * self.parameters(characters) + graph + captured
         return numbers * np.dtype(self.dtype).itemsize
 
     def refuse_too_large(self, characters: int) -> None:
@@ -287,6 +296,7 @@ class Run:
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.model.parameters(), recipe)
         rest = max(1, recipe.steps - recipe.warmup)
         self.scheduler = SCHEDULES[recipe.schedule](self.optimizer, recipe, rest)
+        self.advance = self._advance if recipe.eager else mg.capture(self._advance)
         self.state: State | None = None
         self.step = 0
         self.history = History()
@@ -331,28 +341,37 @@ class Run:
             The loss or a gradient is not finite; the model stays as it was.
         """
         position = self.step % len(self.learned)
-        if position == 0:
-            self.state = None  # the streams begin again
+        if position == 0:  # the streams begin again
+            shape = self.recipe.layers, self.recipe.batch, self.recipe.hidden
+            self.state = (mg.tensor(np.zeros(shape, self.recipe.dtype)),) * 2
         self.optimizer.lr = self.lr_at(self.step)
         self._seed_dropout()
+        before = self.model.state, self.optimizer.state
+        codes = self.learned.chunk(position)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below, once and for all
-            codes = self.learned.chunk(position)
-            loss, state = self.model.loss(codes, self.state)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.norm = self.recipe.clip(self.optimizer.params)
-        for name, value in (("loss", loss.item()), ("norm of the gradient", self.norm)):
+            loss, norm, state = self.advance(codes, self.state)  # type: ignore[arg-type]
+        for name, found in (("loss", loss), ("norm of the gradient", norm)):
+            value = float(found)
             if not math.isfinite(value):
+                self.model.state, self.optimizer.state = before
                 raise NonFiniteError(
                     f"the {name} became {value} at step {self.step + 1}, with a learning rate of "
                     f"{self.optimizer.lr:.3g}; try a smaller --lr than {self.recipe.lr:g}"
                     + self._origin(codes)
                 )
-        self.optimizer.step()
-        self.state = state
+        self.state, self.norm = state, float(norm)
         self.step += 1
-        self.history.bits.append(float(loss.item()) / math.log(2))
+        self.history.bits.append(float(loss) / math.log(2))
         return self.history.bits[-1]
+
+    def _advance(self, codes: Ids, state: State) -> tuple[Tensor, Any, State]:
+        """Loss, norm of the gradient, and what the LSTM remembers; the model learns."""
+        loss, state = self.model.loss(codes, state)
+        loss.backward()
+        norm = self.recipe.clip(self.optimizer.params)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, norm, state
 
     def _seed_dropout(self) -> None:
         """What is dropped follows from the number of an update: a training that goes on drops the
@@ -372,6 +391,8 @@ class Run:
                 self.model.loss(codes, self.state)[0].backward()
         except NonFiniteError as error:
             return f"; {error}"
+        finally:
+            self.optimizer.zero_grad()
         return ""
 
     def validate(self) -> float:
@@ -503,7 +524,10 @@ class Checkpoint(NamedTuple):
         with _Checked(path):
             if meta["kind"] != KIND:
                 raise ValueError(f"it is a {meta['kind']}")
-            return cls(path, tree, meta, Recipe(**meta["recipe"]), Vocabulary(meta["vocabulary"]))
+            recipe = Recipe(
+                **({"eager": True} | meta["recipe"])
+            )  # before it could be chosen, all were
+            return cls(path, tree, meta, recipe, Vocabulary(meta["vocabulary"]))
 
     def checked(self) -> _Checked:
         """A block in which the checkpoint's own faults show as CheckpointError."""

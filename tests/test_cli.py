@@ -399,7 +399,8 @@ def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
         cli.dispatch(["train", "--help"])
     out = " ".join(capsys.readouterr().out.split())
     for each in fields(Recipe):
-        assert f"{flag(each.name)} {each.name.upper()}" in out
+        value = "" if each.default is False else f" {each.name.upper()}"
+        assert f"{flag(each.name)}{value} " in out
     assert "how the learning rate falls (constant, cosine, linear, step, plateau) (default" in out
 
 

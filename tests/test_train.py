@@ -326,6 +326,7 @@ def test_same_seed_same_losses(dtype: str) -> None:
 
 WAYS = [
     {},
+    {"eager": True},
     {
         "optimizer": "adamw",
         "weight_decay": 0.1,
@@ -449,6 +450,29 @@ def test_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert Checkpoint.load(training.best_path(out)).meta["step"] == 12
 
 
+def test_an_update_is_captured_unless_asked_otherwise(tmp_path: Path) -> None:
+    """The same within rounding; what was begun one way is not gone on with the other."""
+    captured, eager = small_run(dtype="float64"), small_run(dtype="float64", eager=True)
+    losses = [[run.update() for _ in range(8)] for run in (captured, eager)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
+    assert isinstance(captured.advance, mg.capture(abs).__class__)
+    assert eager.advance == eager._advance
+    eager.save(tmp_path / "saved")
+    assert Run.resume(tmp_path / "saved", PROSE, {}).recipe.eager
+    captured.save(tmp_path / "saved")
+    assert not Run.resume(tmp_path / "saved", PROSE, {}).recipe.eager
+    with pytest.raises(DataError, match=r"--eager True \(was False\)"):
+        Run.resume(tmp_path / "saved", PROSE, {"eager": True})
+
+
+def test_a_checkpoint_of_before_goes_on_as_it_was_trained(tmp_path: Path) -> None:
+    small_run().save(tmp_path / "saved")
+    tree, meta = mg.load(tmp_path / "saved")
+    del meta["recipe"]["eager"]
+    mg.save(tmp_path / "old", tree, meta=meta)
+    assert Checkpoint.load(tmp_path / "old").recipe.eager
+
+
 def test_a_finished_training_can_be_prolonged(tmp_path: Path) -> None:
     run = small_run(steps=2)
     assert train(run, tmp_path / "saved", quiet)
@@ -545,7 +569,7 @@ def test_an_option_without_effect_is_refused() -> None:
 
 def test_too_large_a_model_is_refused_before_it_is_allocated() -> None:
     with pytest.raises(
-        ArgumentError, match=r"--hidden 1000000000 .* would take about 128.0 EB of memory"
+        ArgumentError, match=r"--hidden 1000000000 .* would take about 1,728.0 EB of memory"
     ):
         Run(PROSE, Recipe(hidden=10**9))
 
@@ -577,13 +601,24 @@ def test_a_loss_that_is_no_number_stops_everything(tmp_path: Path) -> None:
     assert all(np.isfinite(array).all() for array in saved.model().state.values())
 
 
-def test_a_lost_loss_names_the_stage_that_lost_it() -> None:
-    run = small_run()
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_lost_loss_names_the_stage_that_lost_it(eager: bool) -> None:
+    run = small_run(eager=eager)
+    run.update()
     run.model.state = {name: np.full_like(p, 3e38) for name, p in run.model.state.items()}
+    before, remembered = run.model.state, run.optimizer.state
     with pytest.raises(
-        NonFiniteError, match=r"became nan at step 1.*first NaN: '\w+' made at .*char_lm"
+        NonFiniteError, match=r"became nan at step 2.*first NaN: '\w+' made at .*char_lm"
     ):
         run.update()
+    assert run.step == 1
+    for name, array in run.model.state.items():
+        np.testing.assert_array_equal(array, before[name])
+    assert run.optimizer.state["steps"] == remembered["steps"]
+    for name, arrays in run.optimizer.state["memory"].items():
+        for now, then in zip(arrays, remembered["memory"][name], strict=True):
+            np.testing.assert_array_equal(now, then)
+    assert all(p.grad is None for p in run.optimizer.params)
 
 
 def test_foreign_checkpoints(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ..op import OPS
@@ -108,9 +107,10 @@ class Writer:
 
 
 def in_order(steps: Iterable[Step], made: dict[Value, Step]) -> list[Step]:
-    """The steps in an order in which each reads what is made: as they stand where that works.
+    """The steps in an order in which each reads what is made: as they stand, each after what it needs.
 
-    A value that several make is made as `made` says.
+    A value that several make is made as `made` says.  What is needed is fetched when it is needed, and
+    nothing runs ahead meanwhile: it would keep its arrays for longer.
 
     Raises
     ------
@@ -119,29 +119,29 @@ def in_order(steps: Iterable[Step], made: dict[Value, Step]) -> list[Step]:
     """
     steps = list({step.output: made[step.output] for step in steps}.values())
     place = {step.output: k for k, step in enumerate(steps)}
-    readers: list[list[int]] = [[] for _ in steps]
-    missing = [0] * len(steps)
-    drawn = -1
+    needs: list[set[int]] = []
+    drawn: set[int] = set()
     for k, step in enumerate(steps):
-        before = {place[x] for x in step.reads if x in place}
+        needs.append({place[x] for x in step.reads if x in place} | (drawn if step.draws else set()))
         if step.draws:  # random numbers come in the order of recording
-            before |= {drawn} - {-1}
-            drawn = k
-        missing[k] = len(before)
-        for j in before:
-            readers[j].append(k)
-    ready = [k for k, count in enumerate(missing) if not count]
-    heapify(ready)
+            drawn = {k}
     order = []
-    while ready:
-        k = heappop(ready)
-        order.append(steps[k])
-        for j in readers[k]:
-            missing[j] -= 1
-            if not missing[j]:
-                heappush(ready, j)
-    if len(order) < len(steps):
-        raise ValueError("some steps need each other")
+    done, waiting = bytearray(len(steps)), bytearray(len(steps))
+    for last in range(len(steps)):
+        stack = [last]
+        while stack:
+            k = stack[-1]
+            missing = [j for j in needs[k] if not done[j]]
+            if any(waiting[j] for j in missing):
+                raise ValueError("some steps need each other")
+            if missing:
+                waiting[k] = True
+                stack += sorted(missing, reverse=True)
+                continue
+            stack.pop()
+            if not done[k]:
+                waiting[k], done[k] = False, True
+                order.append(steps[k])
     return order
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, lesson
+from ..mode import get_mode
 from ..tensor import Tensor, _converted, _copied, _leaf, _new
 
 
@@ -48,7 +49,8 @@ class Parameter(_Leaf):
 class Buffer(_Leaf):
     """State of a network that is not learned: ``Buffer(array)``, copied, without a gradient.
 
-    It is saved and loaded with the parameters; a module replaces its array, ``b.data = new``.
+    It is saved and loaded with the parameters; a module replaces its array, ``b.data = new``, by a
+    tensor where it is to work in a captured function too.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ class Buffer(_Leaf):
 
     __slots__ = ()
     _learned = False
+    _state = True
 
 
 class Module:
@@ -71,7 +74,17 @@ class Module:
         Set by `train` and `eval` for the whole tree.
     """
 
-    training: bool = True
+    @property
+    def training(self) -> bool:
+        training: bool = vars(self).get("training", True)
+        record = get_mode().record
+        if record is not None:
+            record.setting(self, "training", training)
+        return training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
