@@ -39,6 +39,7 @@ else:
 _new = object.__new__
 STORE_SUBSCR = opmap["STORE_SUBSCR"]
 _ndarray = np.ndarray
+FLOATS = frozenset((np.float64, np.float32))
 
 
 # --- the one apply -----------------------------------------------------------------------
@@ -52,11 +53,24 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     inputs: Any
     values: Any
     count = len(args)  # one tensor, or two, are the usual case: written out for speed
-    if count == 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
-        left, right = args[0]._node, args[1]._node
+    if count == 2:
+        a, b = args
+        if isinstance(a, Tensor):
+            left = a._node
+            a = left.value
+            needs_grad = left.requires_grad
+        else:
+            left, needs_grad = None, False
+            a = a if type(a) in SCALARS and op.broadcasts else own(a, op.name)
+        if isinstance(b, Tensor):
+            right = b._node
+            b = right.value
+            needs_grad = needs_grad or right.requires_grad
+        else:
+            right = None
+            b = b if type(b) in SCALARS and op.broadcasts else own(b, op.name)
         inputs = (left, right)
-        values = (left.value, right.value)
-        needs_grad = left.requires_grad or right.requires_grad
+        values = (a, b)
     elif count == 1 and isinstance(args[0], Tensor):
         left = args[0]._node
         inputs = (left,)
@@ -65,31 +79,40 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     else:
         inputs, values, needs_grad = _gather(op, args)
     try:
-        y = op.forward(*values, **params) if params else op.forward(*values)
+        if params:
+            y = op.forward(*values, **params)
+        elif (op.scalar is not None and type(values[0]) is not _ndarray
+                and (type(values[0]) in FLOATS or type(values[-1]) in FLOATS)):  # fmt: skip
+            y = op.scalar(*values)
+        else:
+            y = op.forward(*values)
     except MinigradError:
         raise
     except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise complaint(op, inputs, values, params, error) from None
-    if type(y) is _ndarray:
+    kind = type(y)
+    if kind is _ndarray:
         lock(y, False)
-    elif type(y) is tuple:
+    elif kind is tuple:
         for part in y:
             if type(part) is _ndarray:
                 lock(part, False)
     mode = get_mode()
-    if needs_grad and not op.differentiable and mode.grad and _carries(y):
-        raise GraphError(lesson(
-            op.name, "it has no rules, and an input requires a gradient", "",
-            "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
-    if needs_grad and params and type(y) is not tuple and y.dtype.kind != "f":
-        needs_grad = _to_integers(op, y, mode.grad)
-    node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
-    if mode is EAGER:
-        node.requires_grad = needs_grad = needs_grad and op.differentiable
-        recorded = needs_grad
-    else:
-        node.requires_grad = needs_grad = needs_grad and mode.grad and op.differentiable
+    if needs_grad:
+        if not op.differentiable:
+            needs_grad = False
+            if mode.grad and _carries(y):
+                raise GraphError(lesson(
+                    op.name, "it has no rules, and an input requires a gradient", "",
+                    "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
+        elif params and kind is not tuple and y.dtype.kind != "f":
+            needs_grad = _to_integers(op, y, mode.grad)
+    recorded = needs_grad
+    if mode is not EAGER:
+        needs_grad = needs_grad and mode.grad
         recorded = needs_grad or mode.everything or mode.tape is not None
+    node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
+    node.requires_grad = needs_grad
     if recorded:
         node.op = op
         node.inputs = inputs
@@ -111,14 +134,14 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     out = _new(Tensor)
     out._node = node
     out._grad = None
-    if type(y) is tuple:
+    if kind is tuple:
         return tuple(apply(pick, (out,), {"i": i}) for i in range(len(y)))
     return out
 
 
 def _to_integers(op: Op, y: Any, recorded: bool) -> bool:
     """No gradient passes through integers: refused, but for an output of several."""
-    if recorded and op is not pick and op.differentiable:
+    if recorded and op is not pick:
         raise DtypeError(lesson(op.name, f"a tensor that requires a gradient to {y.dtype}",
                                 "no gradient passes through integers", "give it x.detach()"))  # fmt: skip
     return False
@@ -305,7 +328,7 @@ class Tensor(Methods):
             handle = node.handle() if node.handle is not None else None
             if handle is not None:
                 if not isinstance(g, Tensor):
-                    g = constant(g if owned else np.array(g))
+                    g = constant(g if owned or type(g) is not _ndarray else np.array(g))
                 # a leaf whose .data was replaced has a node for each array it held
                 before = arrived.get(handle, handle.grad)
                 arrived[handle] = g if before is None else before + g
@@ -485,7 +508,7 @@ def _leaf(handle: Tensor, array: Any, requires_grad: bool, name: str | None) -> 
         raise DtypeError(lesson(
             "tensor", f"leaf {name!r} is {array.dtype}" if name else f"the data is {array.dtype}",
             "gradients need a float dtype", "pass dtype=np.float64 or use .astype"))  # fmt: skip
-    node = Node(array, requires_grad, None if name is None else canonical(name))
+    node = Node(array if array.ndim else array[()], requires_grad, None if name is None else canonical(name))
     if requires_grad or handle._state:
         node.handle = ref(handle)
     return node
@@ -634,7 +657,7 @@ def _seed(y: Tensor, seed: Any) -> Any:
             raise ShapeError(lesson(
                 "backward", f"the output has shape {y.shape}", "a scalar, or a seed of that shape",
                 "write y.sum().backward(), or y.backward(seed)"))  # fmt: skip
-        return np.ones(y.shape, y.dtype)
+        return np.ones(y.shape, y.dtype) if y.shape else y.dtype.type(1)
     if not isinstance(seed, Tensor):
         number = type(seed) in SCALARS or isinstance(seed, list)
         seed = np.array(seed, dtype=y.dtype if number else None)

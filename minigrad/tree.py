@@ -26,8 +26,9 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
         The same, but a Module comes back as a dict by parameter name.
     """
     if hasattr(tree, "named_parameters"):
-        names = list(tree.named_parameters())
-        return (list(tree.named_parameters().values()),
+        named = tree.named_parameters()
+        names = list(named)
+        return (list(named.values()),
                 lambda leaves: tree.with_parameters({name: next(leaves) for name in names}),
                 lambda leaves: {name: next(leaves) for name in names})  # fmt: skip
     if isinstance(tree, dict):

@@ -218,3 +218,26 @@ def test_steps_come_in_an_order_that_works():
     circle = Step(OPS["sin"], (exp.output,), {}, sin.output)
     with pytest.raises(ValueError, match="need each other"):
         in_order([circle, exp], made | {sin.output: circle})
+
+
+def test_a_stage_written_in_numpy_is_laid_open_and_shared_with_its_rule(rng):
+    def f(x):
+        return mg.value_and_grad(lambda x: mg.sum(mg.layer_norm(x, axis=0) ** 3))(x)
+
+    x = rng.normal(size=(5, 4))
+    captured = capture(f, exact=True)
+    for _ in range(2):
+        for got, want in zip(captured(x), f(mg.tensor(x)), strict=True):
+            assert got.data.tobytes() == want.data.tobytes()
+    assert of("standardize", captured.program)
+    assert not of("standardize", captured.optimized)
+    # of x, of its square, and in the rule two more; without sharing there would be six
+    assert len(of("mean", captured.optimized)) == 4
+
+
+def test_a_stage_that_asks_for_a_value_stays_closed(user_op):
+    odd = user_op("odd_sign", lambda x, /: np.exp(x) if x.sum() > 0 else np.exp(-x), lambda g, y, x: g)
+    captured = capture(lambda x: odd(x))
+    for x in (np.ones(2), -np.ones(2), np.ones(2)):
+        assert captured(x).data.tolist() == odd(mg.tensor(x)).data.tolist()
+    assert [s.op.name for s in captured.optimized.steps] == ["odd_sign"]

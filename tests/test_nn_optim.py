@@ -73,12 +73,12 @@ def test_state_round_trip():
 ])  # fmt: skip
 def test_state_is_loaded_whole_or_not_at_all(change, message):
     net = Net()
-    before = {name: p.data for name, p in net.named_parameters().items()}
+    before = {name: p._node for name, p in net.named_parameters().items()}
     state = {name: array + 1 for name, array in net.state.items()}
     change(state)
     with pytest.raises(ValueError, match=message):
         net.state = state
-    assert all(p.data is before[name] for name, p in net.named_parameters().items())
+    assert all(p._node is before[name] for name, p in net.named_parameters().items())
 
 
 def test_state_of_a_replaced_parameter_is_not_loaded_in_part():

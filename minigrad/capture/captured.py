@@ -19,6 +19,7 @@ from .passes import EXACT, FAST, run_passes
 from .program import Program, Source, Step, Value
 from .recorder import record
 from .replay import Replay
+from .scalars import as_scalars, is_scalar
 
 STATE = ("parameter", "buffer")
 MANY = 8
@@ -51,7 +52,7 @@ class Captured:
             return self.f(*args, **kwargs)  # a part of what somebody else records
         leaves, rebuild, _ = flatten((args, kwargs))
         arrays = [_array(leaf) for leaf in leaves]
-        signature = mode.grad, *_signature((args, kwargs), arrays)
+        signature = mode.grad, *_signature((args, kwargs), leaves, arrays)
         given = [leaf for leaf, a in zip(leaves, arrays, strict=True) if a is not None]
         with self.lock:
             traces = self.known.setdefault(signature, [])
@@ -92,7 +93,8 @@ class _Trace:
         args, kwargs = rebuild(iter(traced))
         given = [t for t, a in zip(traced, arrays, strict=True) if a is not None]
         self.program, _, self.rebuild = record(captured.f, args, kwargs, given)
-        self.replayed = Replay(run_passes(self.program, EXACT if captured.exact else FAST), captured.exact)
+        program = run_passes(self.program, EXACT if captured.exact or is_scalar(self.program) else FAST)
+        self.replayed = (None if captured.exact else as_scalars(program)) or Replay(program, captured.exact)
         self.layouts = [(s.place, v.like.strides) for v, s in self.replayed.program.sources.items() if s.kind in STATE]
         for program in (self.program, self.replayed.program):
             program.forget()
@@ -217,12 +219,11 @@ def _now(given: list[Any], owner: Any, name: str) -> Any:
 def _array(leaf: Any) -> Any:
     """The array of an argument; None for what is part of the signature."""
     if isinstance(leaf, Tensor):
-        return leaf._node.value if isinstance(leaf._node.value, np.ndarray) else leaf.data
+        return leaf._node.value
     return leaf if isinstance(leaf, (np.ndarray, np.generic)) else None
 
 
-def _signature(tree: Any, arrays: list[Any]) -> tuple[Hashable, Hashable]:
-    leaves, _, _ = flatten(tree)
+def _signature(tree: Any, leaves: list[Any], arrays: list[Any]) -> tuple[Hashable, Hashable]:
     first: dict[int, int] = {}  # a leaf that is given twice is one
     kinds = tuple((type(x), x) if a is None else
                   (a.shape, a.dtype.str, _layout(a), first.setdefault(id(x), k) if _is_leaf(x) else None)
@@ -251,4 +252,4 @@ def _layout(array: Any) -> Any:
 
 
 def _made(value: Any) -> Tensor:
-    return constant(np.asarray(value))
+    return constant(np.float64(value) if type(value) is float else np.asarray(value))

@@ -39,7 +39,7 @@ def _parts(step: Step, writer: Writer) -> list[Step] | None:
     if any(isinstance(x, Value) for x in inputs):
         return None
     try:
-        with recording(frozen=True) as tape, np.errstate(all="ignore"):
+        with recording() as tape, np.errstate(all="ignore"):
             made = step.op.forward(*inputs, **step.params)
     except Exception:  # it asks for a value, or for a function that tensors do not know
         return None

@@ -41,7 +41,7 @@ def folded(program: Program) -> Program:
     constants = dict(program.constants)
     steps = []
     for step in program.steps:
-        if step.draws or not all(not isinstance(x, Value) or x in constants for x in step.inputs):
+        if step.draws or not constants.keys() >= set(step.reads):
             steps.append(step)
         else:
             constants[step.output] = step.output.like
@@ -118,8 +118,9 @@ def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
 def _renamed(steps: tuple[Step, ...], stands: dict[Value, Operand]) -> Any:
     """The steps, reading what stands for other values by the time they run."""
     for step in steps:
-        inputs = tuple(stands.get(x, x) if isinstance(x, Value) else x for x in step.inputs)
-        yield step if inputs == step.inputs else replace(step, inputs=inputs)
+        if stands and not stands.keys().isdisjoint(step.reads):
+            step = replace(step, inputs=tuple(stands.get(x, x) if isinstance(x, Value) else x for x in step.inputs))
+        yield step
 
 
 def _with_results(program: Program, stands: dict[Value, Operand]) -> Program:

@@ -12,9 +12,9 @@ from ..op import Op
 from ..tensor import Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Value:
-    """A value of the program, known by its number.
+    """A value of the program; its number is its name.
 
     Attributes
     ----------
@@ -25,11 +25,14 @@ class Value:
     """
 
     number: int
-    like: Any = field(compare=False, repr=False)
-    name: str | None = field(default=None, compare=False)
+    like: Any = field(repr=False)
+    name: str | None = None
 
     def __hash__(self) -> int:
         return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Value) and self.number == other.number)
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -39,9 +42,9 @@ Operand = Value | Any
 """A `Value`, or a plain constant."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Step:
-    """``output = op(*inputs, **params)``.
+    """``output = op(*inputs, **params)``; never changed (and not frozen, which takes a million steps seconds).
 
     Attributes
     ----------
@@ -58,12 +61,12 @@ class Step:
     @property
     def reads(self) -> Iterator[Value]:
         """The values among the inputs."""
-        return (x for x in self.inputs if isinstance(x, Value))
+        return iter([x for x in self.inputs if isinstance(x, Value)])
 
     @property
     def draws(self) -> bool:
         """Whether it draws random numbers: then it runs once per replay, and in its order."""
-        return any(isinstance(v, np.random.Generator) for v in self.params.values())
+        return bool(self.params) and any(isinstance(v, np.random.Generator) for v in self.params.values())
 
     def __str__(self) -> str:
         shown = [_shown(x) for x in self.inputs] + [f"{k}={_shown(v)}" for k, v in self.params.items()]

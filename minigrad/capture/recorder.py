@@ -117,6 +117,8 @@ def _is_leaf(tensor: Tensor) -> bool:
 
 
 def _share(a: Any, b: Any) -> bool:
+    if isinstance(a, np.generic):
+        return False
     parts_a, parts_b = (p if isinstance(p, tuple) else (p,) for p in (a, b))
     return any(isinstance(p, np.ndarray) and isinstance(q, np.ndarray) and np.may_share_memory(p, q)
                for p in parts_a for q in parts_b)  # fmt: skip
