@@ -4,6 +4,7 @@ a character model for about a minute, and lets it write."""
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import os
 import shlex
@@ -328,122 +329,37 @@ def _check_sampling(args: argparse.Namespace) -> None:
         raise ArgumentError(f"--top-p {args.top_p}: above 0, and at most 1")
 
 
-# --- compare -------------------------------------------------------------------------------
-
-
-def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    from .compare import add_arguments
-
-    add_arguments(parser)
-
-
-def _compare(args: argparse.Namespace) -> int:
-    """Hold the engine's gradient against backpropagation derived by hand."""
-    from .compare import run
-
-    heading(
-        "The same gradient twice",
-        "Autodiff, and backpropagation through time derived by hand, on a first batch of text.",
-    )
-    return run(args)
-
-
-# --- explain -------------------------------------------------------------------------------
-
-
-def _explain_arguments(parser: argparse.ArgumentParser) -> None:
-    from .explaining import add_arguments
-
-    add_arguments(parser)
-
-
-def _explain(args: argparse.Namespace) -> int:
-    """Show where every gradient of a small LSTM comes from: formulas, drawings, a page."""
-    from .explaining import run
-
-    return run(args)
-
-
-# --- paths ---------------------------------------------------------------------------------
-
-
-def _paths_arguments(parser: argparse.ArgumentParser) -> None:
-    from .paths import add_arguments
-
-    add_arguments(parser)
-
-
-def _paths(args: argparse.Namespace) -> int:
-    """Show every path from a weight to an error, with its derivatives and their product."""
-    from .paths import run
-
-    return run(args)
-
-
-# --- blame ---------------------------------------------------------------------------------
-
-
-def _blame_arguments(parser: argparse.ArgumentParser) -> None:
-    from .blaming import add_arguments
-
-    add_arguments(parser)
-
-
-def _blame(args: argparse.Namespace) -> int:
-    """Say which lines of a hand-derived backward pass are wrong, and why."""
-    from .blaming import run
-
-    return run(args)
-
-
-# --- the paper's other stages --------------------------------------------------------------
-
-
-def _mazur_arguments(parser: argparse.ArgumentParser) -> None:
-    from .mlp import add_arguments
-
-    add_arguments(parser)
-
-
-def _mazur(args: argparse.Namespace) -> int:
-    """Do the worked example of backpropagation that the paper sends its reader to."""
-    from .mlp import run
-
-    return run(args)
-
-
-def _digits_arguments(parser: argparse.ArgumentParser) -> None:
-    from .conv_net import add_arguments
-
-    add_arguments(parser)
-
-
-def _digits(args: argparse.Namespace) -> int:
-    """Train a small convolutional net on images of digits."""
-    from .conv_net import run
-
-    return run(args)
-
-
 # --- all of it -----------------------------------------------------------------------------
 
 
 class Command(NamedTuple):
-    """A word after `python -m models`; its help is the first line of `run`'s docstring."""
+    """A word after `python -m models`."""
 
+    caption: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
 
 
+def _of(module: str, caption: str) -> Command:
+    """A command that a module defines, as `add_arguments` and `run`; only one that is asked for is
+    imported."""
+
+    def part(name: str) -> Any:
+        return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+    return Command(caption, lambda parser: part("add_arguments")(parser), lambda args: part("run")(args))
+
+
 COMMANDS = {
-    "compare": Command(_compare_arguments, _compare),
-    "explain": Command(_explain_arguments, _explain),
-    "paths": Command(_paths_arguments, _paths),
-    "blame": Command(_blame_arguments, _blame),
-    "mazur": Command(_mazur_arguments, _mazur),
-    "digits": Command(_digits_arguments, _digits),
-    "train": Command(_train_arguments, _train),
-    "sample": Command(_sample_only_arguments, _sample),
+    "compare": _of("compare", "Hold the engine's gradient against backpropagation derived by hand."),
+    "explain": _of("explaining", "Show where every gradient of a small LSTM comes from: formulas, drawings, a page."),
+    "paths": _of("paths", "Show every path from a weight to an error, with its derivatives and their product."),
+    "blame": _of("blaming", "Say which lines of a hand-derived backward pass are wrong, and why."),
+    "mazur": _of("mlp", "Do the worked example of backpropagation that the paper sends its reader to."),
+    "digits": _of("conv_net", "Train a small convolutional net on images of digits."),
+    "train": Command("Train a character model on a text, then let it write.", _train_arguments, _train),
+    "sample": Command("Let a trained model write.", _sample_only_arguments, _sample),
+    "convert": _of("exchange.convert", "Take a recurrent model from a PyTorch or ONNX file to another, and check that it computes the same."),
 }
 MAIN_JOB = ("compare", "train")
 
@@ -460,8 +376,7 @@ def parser_for(name: str) -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m models", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for each, command in COMMANDS.items():
-        caption = (command.run.__doc__ or "").partition("\n")[0]
-        part = commands.add_parser(each, help=caption, description=caption, allow_abbrev=False)
+        part = commands.add_parser(each, help=command.caption, description=command.caption, allow_abbrev=False)
         if each == name:
             command.add_arguments(part)
     return parser

@@ -39,7 +39,7 @@ from .text import Corpus, Ids, Vocabulary
 KIND = "minigrad character model"
 EMBEDDING = 32
 VALIDATIONS = 10
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB", "ZB")
 
 
 def _option(
