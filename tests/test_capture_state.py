@@ -7,7 +7,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.mode import get_mode
-from minigrad.optim import SGD, Adam, AdamW, clip_grad_norm, clip_grad_value
+from minigrad.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from models import LSTM
 
 OPTIMISERS = [
@@ -17,6 +17,9 @@ OPTIMISERS = [
     (Adam, {"lr": 0.02, "weight_decay": 0.1}),
     (Adam, {"lr": 0.02, "amsgrad": True, "betas": (0.5, 0.9)}),
     (AdamW, {"lr": 0.02, "weight_decay": 0.3}),
+    (RMSprop, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}),
+    (RMSprop, {"lr": 0.02, "centered": True, "alpha": 0.9, "maximize": True}),
+    (Adagrad, {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
 ]
 
 
