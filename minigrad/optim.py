@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import lr_scheduler as lr_scheduler  # mg.optim.lr_scheduler
 from .errors import ArgumentError, ModeError, ShapeError, lesson
 from .mode import get_mode
 from .nn import Buffer
@@ -292,3 +293,64 @@ class AdamW(Adam):
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.01, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+class RMSprop(Optimizer):
+    """Tieleman & Hinton 2012: the gradient divided by the root of a running mean of its square;
+    with `centered` by its running standard deviation (Graves 2013)."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, alpha: float = 0.99,
+                 eps: float = 1e-8, weight_decay: float = 0.0, momentum: float = 0.0,
+                 centered: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr, maximize)
+        _check("RMSprop", "alpha", alpha, 1.0)
+        for name, value in (("eps", eps), ("weight_decay", weight_decay), ("momentum", momentum)):
+            _check("RMSprop", name, value)
+        self.alpha, self.eps, self.weight_decay = alpha, eps, weight_decay
+        self.momentum, self.centered = momentum, centered
+
+    def _updated(self, k: int, w: Any, g: Any, rate: Any, *_: Any) -> Any:
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        square = self.alpha * self._recall("square", k)
+        square += (1 - self.alpha) * (g * g)
+        self._keep("square", k, square)
+        if self.centered:
+            mean = self.alpha * self._recall("mean", k)
+            mean += (1 - self.alpha) * g
+            self._keep("mean", k, mean)
+            # rounding can take the variance of a steady gradient below zero
+            square = np.maximum(square - mean * mean, 0.0)
+        step = g / (np.sqrt(square) + self.eps)
+        if self.momentum:
+            step += self.momentum * self._recall("velocity", k)
+            self._keep("velocity", k, step)
+        return w - rate * step
+
+
+class Adagrad(Optimizer):
+    """Duchi, Hazan & Singer 2011: the gradient divided by the root of the sum of its squares so
+    far."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, lr_decay: float = 0.0,
+                 weight_decay: float = 0.0, initial_accumulator_value: float = 0.0,
+                 eps: float = 1e-10, *, maximize: bool = False) -> None:  # fmt: skip
+        super().__init__(params, lr, maximize)
+        for name, value in (("lr_decay", lr_decay), ("weight_decay", weight_decay), ("eps", eps),
+                            ("initial_accumulator_value", initial_accumulator_value)):  # fmt: skip
+            _check("Adagrad", name, value)
+        self.lr_decay, self.weight_decay, self.eps = lr_decay, weight_decay, eps
+        self.initial_accumulator_value = initial_accumulator_value
+
+    def _numbers(self, lr: Any, counts: Any) -> tuple[Any, ...]:
+        first = np.where(counts == 1, self.initial_accumulator_value, 0.0)
+        return lr / (1 + (counts - 1) * self.lr_decay), first
+
+    def _updated(self, k: int, w: Any, g: Any, rate: Any, *numbers: Any) -> Any:
+        (first,) = numbers
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        total = self._recall("sum", k) + first
+        total += g * g
+        self._keep("sum", k, total)
+        return w - rate * (g / (np.sqrt(total) + self.eps))

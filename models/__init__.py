@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from . import lstm_manual
+from . import exchange, lstm_manual
 from .gru import GRU, GRUCell
 from .lstm import LSTM, LSTMCell, init_chrono, init_forget_bias
 from .recurrent import Cell, Recurrent, detached
 from .rnn import RNN, RNNCell
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Cell", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "detached", "init_chrono",
-    "init_forget_bias", "lstm_manual",
+    "GRU", "LSTM", "RNN", "Cell", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "detached", "exchange",
+    "init_chrono", "init_forget_bias", "lstm_manual",
 ]  # fmt: skip

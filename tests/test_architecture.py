@@ -12,7 +12,7 @@ HOUSE = Path(minigrad.__file__).parent
 MODELS = Path(models.__file__).parent
 
 # Every module imports only from floors below its own.  A package stands for what is in it.
-FLOORS = ["errors subgradients", "domain", "op", "broadcast docstring graph tree", "backward debug mode",
+FLOORS = ["errors subgradients", "domain lr_scheduler", "op", "broadcast docstring graph tree", "backward debug mode",
           "boundary", "tensor", "define forward array_api", "ops",
           "functional nn recompute serialize", "optim", "explain capture testing", "__init__",
           "stubs cli", "__main__"]  # fmt: skip
