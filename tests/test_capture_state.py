@@ -1,6 +1,7 @@
 """Capture of what a function reads and replaces: parameters, gradients, buffers, an optimiser's memory."""
 
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -276,8 +277,7 @@ def test_a_buffer_is_the_users_own_state_too():
     w.data = np.zeros(2)
     shadow.data = np.ones(2)
     assert captured().data.tolist() == [3.5, 3.5]
-    assert str(captured.program).splitlines()[-3:] == [
-        "unnamed.data <- %1", "unnamed.data <- %6", "return %8"] or "unnamed.data <- " in str(captured.program)  # fmt: skip
+    assert sum(line.startswith("unnamed.data <- %") for line in str(captured.program).splitlines()) == 2
 
 
 @pytest.mark.parametrize("attribute", ["data", "grad"])
@@ -391,15 +391,20 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_step_or_none():
 
 
 def test_what_was_recorded_is_let_go_of():
-    task = Task()
-    captured = mg.capture(task.step)
-    run(task, captured, 2)
-    trace = captured._newest()
+    kept = []
+
+    def f(x):
+        y = mg.tanh(x) * 2.0
+        kept.append(weakref.ref(y._node))
+        return [y, (y * y,)]
+
+    captured = mg.capture(f)
+    captured(np.ones((3, 4)))
+    assert kept[0]() is None
     for program in (captured.program, captured.optimized):
         for step in program.steps:
-            like = step.output.like
-            assert step.output in program.constants or not isinstance(like, np.ndarray) or not any(like.strides) or like.size < 2
-    assert trace is captured._newest()
+            assert step.output.like.shape == (3, 4)
+            assert not any(step.output.like.strides)
 
 
 def test_detached_values_and_copies_go_on_in_a_capture():
