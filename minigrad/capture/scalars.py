@@ -329,9 +329,12 @@ class _Chunks:
         depth: dict[Operand, int] = {}  # of those that stand in the expression of their reader
         for i in chosen:
             if uses[i] == 1 and last[i] == here:
-                nested = max([depth[x] for x in instructions[i][1] if x in depth], default=0)
+                nested = 1
+                for x in instructions[i][1]:
+                    if x in depth and depth[x] >= nested:
+                        nested = depth[x] + 1
                 if nested < DEPTH:
-                    depth[i] = nested + 1
+                    depth[i] = nested
         statement: dict[int, int] = {}
         reads: dict[int, int] = {}
         ends: dict[int, int] = {}  # the statement that reads a local last
