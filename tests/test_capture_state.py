@@ -1,5 +1,6 @@
 """Capture of what a function reads and replaces: parameters, gradients, buffers, an optimiser's memory."""
 
+import pickle
 import signal
 import weakref
 
@@ -388,6 +389,15 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_step_or_none():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
+
+
+def test_an_optimiser_is_pickled_with_its_parameters():
+    task = Task(SGD, {"lr": 0.1, "momentum": 0.9})
+    run(task, mg.capture(task.step), 2)
+    again = pickle.loads(pickle.dumps(task))
+    assert again.bits() == task.bits()
+    assert run(again, mg.capture(again.step), 2, start=2)[0] == run(task, mg.capture(task.step), 2, start=2)[0]
+    assert again.bits() == task.bits()
 
 
 def test_what_was_recorded_is_let_go_of():
