@@ -58,10 +58,9 @@ LOGIC: dict[Any, str] = {
 """The same, of truth values."""
 
 POWERS = {-1: "1.0 / {0}", 1: "{0}", 2: "{0} * {0}", 3: "{0} * {0} * {0}"}
-REDUCTIONS = (np.add, np.multiply, np.maximum, np.minimum, np.logical_and, np.logical_or)
 
 CHUNK = 2000
-"""Instructions in a function: Python names 256 locals quickly, and compiles short functions in linear time."""
+"""Instructions in a function: short enough for its locals to have short names, long enough for few to leave it."""
 DEPTH = 12
 """How deeply expressions are nested."""
 
@@ -153,7 +152,7 @@ def is_scalar(program: Program) -> bool:
 
 
 class UnwritableError(Exception):
-    """An op does what the tables lack."""
+    """An op does what the tables lack; never seen outside."""
 
 
 # --- an op, taken apart into functions of numbers ------------------------------------------
