@@ -266,6 +266,22 @@ def _blame(args: argparse.Namespace) -> int:
     return run(args)
 
 
+# --- experiment ----------------------------------------------------------------------------
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    from .experimenting import add_arguments
+
+    add_arguments(parser)
+
+
+def _experiment(args: argparse.Namespace) -> int:
+    """Run a published experiment, beside the paper's figures; without a name, list them."""
+    from .experimenting import run
+
+    return run(args)
+
+
 # --- all of it -----------------------------------------------------------------------------
 
 
@@ -280,6 +296,7 @@ COMMANDS = {
     "compare": Command(_compare_arguments, _compare),
     "explain": Command(_explain_arguments, _explain),
     "blame": Command(_blame_arguments, _blame),
+    "experiment": Command(_experiment_arguments, _experiment),
     "train": Command(_train_arguments, _train),
     "sample": Command(_sample_only_arguments, _sample),
 }

@@ -1,0 +1,56 @@
+"""The page about the experiments, written from the results that are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import campaign, experiments
+
+TITLE = """# Published experiments
+
+Written by `python -m models experiment docs` from the files beside it in `{folder}/`: every figure here was
+measured by `python -m models experiment NAME`, on the seeds that are listed. Each task, recipe and rule of success
+is a module of `models/experiments/`. A control is a change with which the experiment must fail.
+"""
+
+
+def page(folder: Path) -> str:
+    """Markdown for the results (``*.json``) in a folder."""
+    kept: dict[str, list[campaign.Result]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = campaign.read(path)
+        kept.setdefault(result["experiment"], []).append(result)
+    known = {name: each for name, each in experiments().items() if name in kept}
+    lines = [TITLE.format(folder=folder.name), "| experiment | seeds that pass | figure | paper | here |", "|---|---|---|---|---|"]
+    for name, each in known.items():
+        for result in kept[name]:
+            passed = sum(t["passed"] for t in result["trials"])
+            control = f", control `{result['control']}`" if result["control"] else ""
+            caption, paper, ours = campaign.rows(each, result)[0]
+            lines.append(f"| {each.title}{control} | {passed} of {len(result['trials'])} | {caption} | {paper} | {ours} |")
+    for name, each in known.items():
+        lines += ["", f"## {each.title}", "", f"{each.source}. `python -m models experiment {name}`", "", each.about.strip()]
+        lines += ["", f"A seed passes: {each.rule}."]
+        for result in kept[name]:
+            lines += ["", *_result(each, result, folder)]
+        if each.remark:
+            lines += ["", each.remark]
+    return "\n".join(lines) + "\n"
+
+
+def _result(each: experiments.Experiment, result: campaign.Result, folder: Path) -> list[str]:
+    lines = []
+    if result["control"]:
+        lines += [f"**Control `{result['control']}`.** {each.controls[result['control']].why}", ""]
+    lines += ["| | paper | here |", "|---|---|---|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in campaign.rows(each, result)]
+    if result["rivals"]:
+        lines += ["", "On the same data: " + ", ".join(f"{name} {value:.4g}" for name, value in result["rivals"].items()) + "."]
+    seeds = ", ".join(str(t["seed"]) for t in result["trials"])
+    seconds = sorted(t["seconds"] for t in result["trials"])
+    recipe = ", ".join(f"{name} {value}" for name, value in result["recipe"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in result["environment"].items())
+    lines += ["", f"{campaign.verdict(each, result)}. Seeds {seeds}, each {seconds[0]:.0f} to {seconds[-1]:.0f} s "
+              f"of a shared machine; {recipe}; {versions}.",
+              "", f"![{each.title}]({folder.name}/{campaign.stem(result)}.png)"]  # fmt: skip
+    return lines
