@@ -144,12 +144,12 @@ ADDING = Experiment(
         "printed": Control(
             "The gradient by the c fork as Kang and Seo print it. It is not the gradient of the error, and does "
             "not bring it below chance.",
-            {"gradient": "printed", "limit": 200_000, "within": 200_000},
+            {"gradient": "printed", "batch": 50, "limit": 200_000, "within": 200_000},
         ),
         "init": Control(
             "The right gradient, but b_f = 2 in all units in the beginning: they forget within some ten steps, "
             "and what an early number did to the error is lost before it comes back.",
-            {"start": "constant", "limit": 400_000, "within": 400_000},
+            {"start": "constant", "batch": 50, "limit": 400_000, "within": 400_000},
         ),
     },
     quick={"T": 20, "limit": 500},

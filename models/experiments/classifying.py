@@ -14,7 +14,7 @@ from minigrad import Tensor
 from .experiment import Array, Watch
 from .learning import Learner, Reader, by_autodiff, side_by_side
 
-Labelled = tuple[Sequence[Array], Array]
+Labelled = tuple[Sequence[Array] | Array, Array]
 
 
 class Task:

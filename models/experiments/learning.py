@@ -51,7 +51,8 @@ class Reader(mg.nn.Module):
             From `side_by_side`.
         """
         outputs, _ = self.lstm(x)
-        return self.head(mg.sum(outputs * last, axis=0))
+        scores: Tensor = self.head(mg.sum(outputs * last, axis=0))
+        return scores
 
 
 def chrono(lstm: LSTM, longest: int, rng: np.random.Generator) -> None:
@@ -62,7 +63,7 @@ def chrono(lstm: LSTM, longest: int, rng: np.random.Generator) -> None:
     cell.b_u.data = -cell.b_f.data
 
 
-def side_by_side(sequences: Sequence[Array], longest: int = 0) -> tuple[Array, Array]:
+def side_by_side(sequences: Sequence[Array] | Array, longest: int = 0) -> tuple[Array, Array]:
     """Sequences (T_k, n_x) as one array (T, B, n_x), zeros after their ends; and (T, B, 1) with
     a one at the last step of each.
 
@@ -77,7 +78,8 @@ def side_by_side(sequences: Sequence[Array], longest: int = 0) -> tuple[Array, A
 
 def ends(lengths: Any, T: int) -> Array:
     """(T, B, 1): one at the last step of each sequence, zero elsewhere."""
-    return (np.arange(1, T + 1)[:, None] == np.asarray(lengths)).astype(np.float32)[..., None]
+    last: Array = np.arange(1, T + 1)[:, None] == np.asarray(lengths)
+    return last.astype(np.float32)[..., None]
 
 
 def by_autodiff(loss: Callable[..., tuple[Tensor, Any]]) -> Gradient:

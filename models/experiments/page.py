@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import campaign, experiments
+from . import Experiment, campaign, experiments
 
 TITLE = """# Published experiments
 
 Written by `python -m models experiment docs` from the files beside it in `{folder}/`: every figure here was
 measured by `python -m models experiment NAME`, on the seeds that are listed. Each task, recipe and rule of success
 is a module of `models/experiments/`. A control is a change with which the experiment must fail.
+
+```sh
+pip install 'minigrad-engine[experiments]'
+python -m models experiment                        # what there is
+python -m models experiment adding --seeds 5       # figures beside the paper's, a plot and a JSON file in experiments/
+python -m models experiment adding --control init  # must fail
+python -m models experiment reber --set units=8    # another recipe
+```
+
+A module that is added to `models/experiments/` and defines an `Experiment` is found by that:
+
+```python
+from models.experiments import experiments
+
+print(*experiments())
+```
+
+```text
+{names}
+```
 """
 
 
@@ -21,7 +41,7 @@ def page(folder: Path) -> str:
         result = campaign.read(path)
         kept.setdefault(result["experiment"], []).append(result)
     known = {name: each for name, each in experiments().items() if name in kept}
-    lines = [TITLE.format(folder=folder.name), "| experiment | seeds that pass | figure | paper | here |", "|---|---|---|---|---|"]
+    lines = [TITLE.format(folder=folder.name, names=" ".join(experiments())), "| experiment | seeds that pass | figure | paper | here |", "|---|---|---|---|---|"]
     for name, each in known.items():
         for result in kept[name]:
             passed = sum(t["passed"] for t in result["trials"])
@@ -38,7 +58,7 @@ def page(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _result(each: experiments.Experiment, result: campaign.Result, folder: Path) -> list[str]:
+def _result(each: Experiment, result: campaign.Result, folder: Path) -> list[str]:
     lines = []
     if result["control"]:
         lines += [f"**Control `{result['control']}`.** {each.controls[result['control']].why}", ""]

@@ -90,7 +90,7 @@ def legal_after(string: str) -> list[str]:
 
 def encoded(symbols: Any) -> Array:
     """A one at each symbol's place: (..., 7)."""
-    return np.eye(len(SYMBOLS), dtype=np.float32)[symbols]
+    return np.asarray(np.eye(len(SYMBOLS), dtype=np.float32)[symbols])
 
 
 def coded(string: str) -> Array:
@@ -123,7 +123,8 @@ def foreseen(scores: Array, legal: Array) -> Array:
     """Whether the legal successors have the highest scores, at each step: the lowest of theirs is
     above the highest of the others."""
     lowest = np.where(legal, scores, np.inf).min(axis=-1)
-    return lowest > np.where(legal, -np.inf, scores).max(axis=-1)
+    highest = np.where(legal, -np.inf, scores).max(axis=-1)
+    return np.asarray(lowest > highest)
 
 
 def loss(model: Reader, x: Any, following: Any) -> tuple[Tensor, None]:
