@@ -471,9 +471,17 @@ def _unknown(name: str) -> DtypeError:
 
 # A second name for a node's value, so that a transform can cut the graph at its argument.
 alias = declare("alias", lambda x, /: x, lambda g, y, x: g, linear="jointly", analytic=True, caption="x itself")
+def _copy_into(x: Any, /, *, out: Any) -> None:
+    if x.ndim == 2 and 0 < x.strides[0] < x.strides[1] and x.size > 10_000:
+        for k in range(0, x.shape[1], 32):  # a transpose: strips of it stay in the cache
+            np.copyto(out[:, k : k + 32], x[:, k : k + 32])
+    else:
+        np.copyto(out, x)
+
+
 # What a recorded pass found, in memory of its own.
-copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, linear="jointly", analytic=True,
-               into=lambda x, /, *, out: np.copyto(out, x), caption="x copied")  # fmt: skip
+copy = declare("copy", lambda x, /: x.copy(), lambda g, y, x: g, linear="jointly", analytic=True, into=_copy_into,
+               caption="x copied")  # fmt: skip
 
 
 def constant(array: Any) -> Tensor:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .products import products_joined, transposes_packed
+from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
+from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
 SILENT = ("alias",)
@@ -73,7 +74,7 @@ def alive(program: Program) -> Program:
 
 
 EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, products_joined, transposes_packed, alive)
+FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed, products_cut, shared, alive)
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:

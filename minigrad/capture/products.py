@@ -1,9 +1,4 @@
-"""Matrix products: fewer of them, on operands laid out as BLAS likes them.
-
-A sum of products is one product of matrices laid side by side, ``A₁ B₁ + A₂ B₂ + … = [A₁ A₂ …] [B₁; B₂; …]``:
-the gradient of a weight that is used at every time step.  A transposed weight that takes part in
-many products is copied once, since a product with rows that lie together is up to a quarter faster.
-"""
+"""Matrix products: fewer of them, on operands laid out as BLAS likes them."""
 
 from __future__ import annotations
 
@@ -14,117 +9,173 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OPS
 from .program import Program, Step, Value
+from .rewriting import Writer, in_order
+from .sums import is_product, laid_out, slices
 
-FEW = 3
-"""From so many products on they are joined."""
+WIDE = 16
+"""To lay an operand out anew costs what so few columns of a product cost."""
 MANY = 8
-"""From so many products on a transpose is copied."""
+"""Or it pays if so many products use it."""
+SMALL, TINY = 8e6, 1e6
+"""Products of fewer multiplications are cut into some of so few at most: OpenBLAS then packs nothing."""
+MOST_BITS = 4e8
+"""Of the table that tells which products need each other."""
 
 
-def products_joined(program: Program) -> Program:
-    """Reassociating: sums of at least `FEW` products of like shapes become one product."""
-    made = {step.output: step for step in program.steps}
-    uses = Counter(x for step in program.steps for x in step.reads)
-    uses.update(program.results)
-    inside = {x for step in program.steps if step.op.name == "add" for x in step.reads
-              if x in made and made[x].op.name == "add" and uses[x] == 1}  # fmt: skip
-    steps: list[Step] = []
-    fresh = Numbers(program)
+def products_merged(program: Program) -> Program:
+    """Reassociating: products with the same right operand that do not need each other become one,
+    ``[A₁; A₂; …] B``: the gates of a cell, or the input of all time steps.  The same for a left one."""
+    for side in (1, 0):
+        program = _merged(program, side)
+    return program
+
+
+def _merged(program: Program, side: int) -> Program:
+    writer = Writer(program)
+    instead: dict[Value, list[Step]] = {}
     gone: set[Value] = set()
+    batches = [b for b in _independent(program, side) if len(b) > 1]
+    again = Counter(tuple(s.inputs[1 - side] for s in b) for b in batches)
+    for batch in batches:
+        batch[:] = [batch[k] for k in writer.sorted([s.inputs[1 - side] for s in batch])]
+        common, others = batch[0].inputs[side], [s.inputs[1 - side] for s in batch]
+        wide = common.like.shape[side] if common.like.ndim == 2 else 1
+        if wide >= WIDE or again[tuple(others)] >= MANY:
+            first = min(batch, key=lambda s: s.output.number)
+            instead[first.output] = list(_one(batch, common, others, side, writer))
+            gone |= {s.output for s in batch}
+    steps: list[Step] = []
     for step in program.steps:
-        if step.op.name == "add" and step.output not in inside:
-            terms = list(_terms(step, made, inside))
-            groups: dict[Any, list[Value]] = {}
-            for term in terms:
-                if isinstance(term, Value) and uses[term] == 1 and _is_product(made.get(term)):
-                    groups.setdefault(tuple(x.like.shape for x in made[term].reads), []).append(term)
-            joined = [g for g in groups.values() if len(g) >= FEW and made[g[0]].output.like.shape == step.output.like.shape]
-            if joined:
-                gone |= {term for group in joined for term in group}
-                rest = [term for term in terms if not any(term is t for group in joined for t in group)]
-                sums = []
-                for group in joined:
-                    new = list(_one_product([made[t] for t in group], made, fresh))
-                    steps += new
-                    sums.append(new[-1].output)
-                steps += _added([*rest, *sums], step, fresh)
-                continue
-        steps.append(step)
-    return program.with_steps([s for s in steps if s.output not in gone])
+        steps += instead.get(step.output, () if step.output in gone else (step,))
+    try:
+        return program.with_steps(in_order(steps, writer.made))
+    except ValueError:  # two batches that need each other
+        return program
+
+
+def _one(batch: list[Step], common: Any, others: list[Any], side: int, writer: Writer) -> Iterator[Step]:
+    """One product, and each of the former ones as a slice of it."""
+    axis = 1 - side
+    steps, other = laid_out(others, axis, writer)
+    yield from steps
+    operands = (other, common) if side else (common, other)
+    like = np.concatenate([s.output.like for s in batch], axis=axis)
+    yield (whole := writer.step("matmul", operands, like))
+    yield from slices(whole.output, [step.output for step in batch], axis, writer)
+
+
+def _independent(program: Program, side: int) -> Iterator[list[Step]]:
+    """Products with a common operand in batches, in which none needs another."""
+    shared: dict[Any, list[Step]] = {}
+    for step in program.steps:
+        if is_product(step) or (side == 1 and _is_of_vector(step)):
+            shared.setdefault(step.inputs[side], []).append(step)
+    bits: dict[Value, int] = {}
+    for group in shared.values():
+        if len(group) > 1:
+            for step in group:
+                bits[step.output] = 1 << len(bits)
+    if len(bits) * len(program.steps) > MOST_BITS:
+        return
+    needs: dict[Value, int] = {}  # which of the products a value depends on
+    for step in program.steps:
+        found = 0
+        for x in step.reads:
+            found |= needs.get(x, 0) | bits.get(x, 0)
+        needs[step.output] = found
+    for group in shared.values():
+        batch: list[Step] = []
+        inside = 0
+        for step in group if len(group) > 1 else ():
+            if needs[step.output] & inside:
+                yield batch
+                batch, inside = [], 0
+            batch.append(step)
+            inside |= bits[step.output]
+        yield batch
+
+
+def _is_of_vector(step: Step) -> bool:
+    return step.op.name == "matmul" and all(isinstance(x, Value) for x in step.inputs) and [
+        np.ndim(x.like) for x in step.reads] == [2, 1]  # fmt: skip
+
+
+def products_narrowed(program: Program) -> Program:
+    """Reassociating: rows of a product that nobody reads are not computed, such as the cotangent of a
+    constant that stands below others."""
+    writer = Writer(program)
+    readers: dict[Value, list[Step]] = {}
+    for step in program.steps:
+        for x in step.reads:
+            readers.setdefault(x, []).append(step)
+    results = set(program.results)
+    for step in program.steps:
+        rows = [_rows(r) for r in readers.get(step.output, ())] if is_product(step) else []
+        if not rows or None in rows or step.output in results:
+            continue
+        low, high = min(r.start for r in rows if r), max(r.stop for r in rows if r)
+        left, right = step.inputs
+        if high - low == len(left.like):
+            continue
+        kept = (slice(low, high),)
+        part = writer.step("getitem", (left,), left.like[kept], looks_at=(0,), index=kept)
+        narrow = writer.step("matmul", (part.output, right), step.output.like[kept].copy())
+        for reader, r in zip(readers[step.output], rows, strict=True):
+            index = (slice(r.start - low, r.stop - low),)  # type: ignore[union-attr]
+            writer.step("getitem", (narrow.output,), output=reader.output, looks_at=(0,), index=index)
+    return program.with_steps(in_order(writer.made.values(), writer.made)) if len(writer.made) > len(program.steps) else program
+
+
+def _rows(step: Step) -> slice | None:
+    """Which rows of a matrix a step takes, if that is all it does."""
+    index = step.params.get("index", ())
+    if step.op.name != "getitem" or len(step.inputs) > 1 or len(index) != 1 or type(index[0]) is not slice:
+        return None
+    start, stop, stride = index[0].indices(len(step.inputs[0].like))
+    return slice(start, stop) if stride == 1 and start < stop else None
 
 
 def transposes_packed(program: Program) -> Program:
-    """Reassociating: a transpose that is the left factor of many products is laid out anew."""
-    uses = Counter(step.inputs[0] for step in program.steps if _is_product(step))
-    fresh = Numbers(program)
+    """Reassociating: a left factor of many products whose rows do not lie together is laid out anew."""
+    uses = Counter(step.inputs[0] for step in program.steps if is_product(step))
+    writer = Writer(program)
     packed: dict[Value, Value] = {}
     steps: list[Step] = []
     for step in program.steps:
-        if _is_product(step) and step.inputs[0] in packed:
+        if is_product(step) and step.inputs[0] in packed:
             step = replace(step, inputs=(packed[step.inputs[0]], step.inputs[1]))
         steps.append(step)
-        if step.op.name == "matrix_transpose" and uses[step.output] >= MANY:
-            packed[step.output] = fresh(step.output.like.copy())
-            steps.append(Step(OPS["copy"], (step.output,), {}, packed[step.output]))
+        if uses[step.output] >= MANY and not step.output.like.flags.c_contiguous:
+            steps.append(writer.step("copy", (step.output,), step.output.like.copy()))
+            packed[step.output] = steps[-1].output
     return program.with_steps(steps)
 
 
-def _terms(step: Step, made: dict[Value, Step], inside: set[Value]) -> Iterator[Any]:
-    """The summands of a tree of additions, in their order."""
-    stack = list(reversed(step.inputs))
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Value) and x in inside and made[x].output.like.shape == step.output.like.shape:
-            stack += reversed(made[x].inputs)
-        else:
-            yield x
+def products_cut(program: Program) -> Program:
+    """Reassociating: a small product is cut into rows of blocks, in one call."""
+    writer = Writer(program)
+    steps: list[Step] = []
+    for step in program.steps:
+        parts = _parts_of(step)
+        if parts == 1:
+            steps.append(step)
+            continue
+        left, right = step.inputs
+        (m, k), n = left.like.shape, right.like.shape[1]
+        blocks = left.like.reshape(parts, m // parts, k)
+        made = step.output.like.reshape(parts, m // parts, n)
+        steps.append(writer.step("reshape", (left,), blocks, looks_at=(0,), shape=blocks.shape))
+        steps.append(writer.step("matmul", (steps[-1].output, right), made))
+        steps.append(writer.step("reshape", (steps[-1].output,), output=step.output, looks_at=(0,), shape=(m, n)))
+    return program.with_steps(steps)
 
 
-def _is_product(step: Step | None) -> bool:
-    return step is not None and step.op.name == "matmul" and all(
-        isinstance(x, Value) and np.ndim(x.like) == 2 for x in step.inputs)  # fmt: skip
-
-
-def _one_product(products: list[Step], made: dict[Value, Step], fresh: Numbers) -> Iterator[Step]:
-    left, right = zip(*(p.inputs for p in products), strict=True)
-    operands = []
-    for side, axis in ((left, 1), (right, 0)):
-        sources = [made.get(x) for x in side]
-        parts = [s.inputs[0] for s in sources if s is not None and s.op.name == "matrix_transpose"]
-        turned = len(parts) == len(side)
-        if turned:  # the transposes of what stands above each other
-            axis = 1 - axis
-        joined = tuple(parts) if turned else side
-        like = np.concatenate([x.like for x in joined], axis=axis)
-        operands.append(fresh(like))
-        yield Step(OPS["concat"], joined, {"axis": axis}, operands[-1])
-        if turned:
-            operands.append(fresh(like.mT))
-            yield Step(OPS["matrix_transpose"], (operands[-2],), {}, operands[-1], looks_at=(0,))
-            del operands[-2]
-    yield Step(OPS["matmul"], tuple(operands), {}, fresh(products[0].output.like))
-
-
-def _added(terms: list[Any], step: Step, fresh: Numbers) -> Iterator[Step]:
-    """The rest of a sum; its last step makes the value that the sum made."""
-    total = terms[0]
-    for k, term in enumerate(terms[1:], start=2):
-        output = step.output if k == len(terms) else fresh(step.output.like)
-        yield Step(OPS["add"], (total, term), {}, output)
-        total = output
-    if len(terms) == 1:
-        yield Step(OPS["copy"], (total,), {}, step.output)
-
-
-class Numbers:
-    """Values that are new to a program."""
-
-    def __init__(self, program: Program) -> None:
-        known = [*program.sources, *program.constants, *(s.output for s in program.steps)]
-        self.next = 1 + max((v.number for v in known), default=0)
-
-    def __call__(self, like: Any) -> Value:
-        self.next += 1
-        return Value(self.next - 1, like)
+def _parts_of(step: Step) -> int:
+    if not is_product(step):
+        return 1
+    left, right = (x.like for x in step.reads)
+    (m, k), n = left.shape, right.shape[1]
+    if not TINY < m * k * n <= SMALL or not left.flags.c_contiguous or not step.output.like.flags.c_contiguous:
+        return 1
+    return next((p for p in range(2, 17) if m % p == 0 and m * k * n <= p * TINY), 1)

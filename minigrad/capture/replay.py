@@ -158,6 +158,13 @@ class Replay:
 
     def _call(self, step: Step, function: Any) -> str:
         """``f3(b0, c1, axis=k2``, without the bracket that ends it."""
-        words = [self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs]
+        words = [self.names[x] if isinstance(x, Value) else self._bind("k", _as_array(x, step)) for x in step.inputs]
         words += [f"{name}={self._bind('p', v)}" for name, v in step.params.items()]
         return f"{self._bind('f', function)}({', '.join(words)}"
+
+
+def _as_array(x: Any, step: Step) -> Any:
+    """A Python number as NumPy would convert it at each call."""
+    dtypes = {v.like.dtype for v in step.reads if hasattr(v.like, "dtype")}
+    fits = isinstance(step.op.forward, np.ufunc) and len(dtypes) == 1 and type(x) in (int, float)
+    return np.asarray(x, *dtypes) if fits and next(iter(dtypes)).kind == "f" else x

@@ -1,0 +1,185 @@
+"""The passes that may reassociate: what each does to a program, and that only rounding changes."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import capture
+from minigrad.capture.passes import EXACT, FAST, run_passes
+from minigrad.capture.program import Step
+from minigrad.capture.recorder import record
+from minigrad.capture.replay import Replay
+from minigrad.capture.rewriting import Writer, in_order
+from minigrad.op import OPS
+from minigrad.testing.programs import draw_program
+from minigrad.tree import flatten
+from models import LSTM, LSTMCell
+
+T, B, N_X, N_A = 5, 3, 2, 4
+
+
+def by_columns(cell, x):
+    a = c = mg.tensor(np.zeros((N_A, B)))
+    out = []
+    for t in range(T):
+        a, c = cell(x[t].T, (a, c))
+        out.append(a.T)
+    return mg.stack(out)
+
+
+def by_vectors(cell, x):
+    a = c = mg.tensor(np.zeros(N_A))
+    out = []
+    for t in range(T):
+        a, c = cell(x[t, 0], (a, c))
+        out.append(a)
+    return mg.stack(out)
+
+
+def by_rows(cell, x):
+    """Rows of a batch, and the input's weights apart from those of the state."""
+    W = {g: getattr(cell, f"W_{g}").T for g in "fuco"}
+    b = {g: getattr(cell, f"b_{g}") for g in "fuco"}
+    a = c = mg.tensor(np.zeros((B, N_A)))
+    out = []
+    for t in range(T):
+        s = {g: a @ W[g][:N_A] + x[t] @ W[g][N_A:] + b[g] for g in "fuco"}
+        c = c * mg.sigmoid(s["f"]) + mg.sigmoid(s["u"]) * mg.tanh(s["c"])
+        a = mg.tanh(c) * mg.sigmoid(s["o"])
+        out.append(a)
+    return mg.stack(out)
+
+
+def of(name, program):
+    return [step for step in program.steps if step.op.name == name]
+
+
+@pytest.mark.parametrize("run", [by_columns, by_vectors, by_rows, lambda cell, x: cell(x)[0]])
+def test_a_recurrent_cell_keeps_its_numbers(rng, run):
+    cell = LSTMCell(N_X, N_A, dtype=np.float64, rng=rng) if run.__name__ != "<lambda>" else LSTM(
+        N_X, N_A, layers=2, dtype=np.float64, rng=rng)  # fmt: skip
+
+    def step(cell, x, seed):
+        y, pull = mg.vjp(run, cell, x)
+        return y, pull(seed)
+
+    fast = capture(step)
+    for _ in range(3):
+        x = rng.normal(size=(T, B, N_X))
+        seed = rng.normal(size=(T, N_A) if run is by_vectors else (T, B, N_A))
+        got, want = flatten(fast(cell, x, seed))[0], flatten(step(cell, x, seed))[0]
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-13)
+    assert len(fast.known) == 1
+
+
+def test_the_gates_become_one_product_and_so_do_the_time_steps(rng):
+    n_x, n_a, batch = 8, 12, 20  # wide enough that laying operands out pays
+    cell = LSTMCell(n_x, n_a, dtype=np.float64, rng=rng)
+
+    def last(cell, x):
+        a = c = mg.tensor(np.zeros((n_a, batch)))
+        for t in range(T):
+            a, c = cell(x[t], (a, c))
+        return a
+
+    fast = capture(lambda cell, x: mg.vjp(last, cell, x)[1](np.ones((n_a, batch))))
+    fast(cell, rng.normal(size=(T, n_x, batch)))
+    assert len(of("matmul", fast.program)) == 4 * T * 3
+    assert len(of("matmul", fast.optimized)) == T + T + 1  # forward, δz, and one for all weights
+    assert len(of("sum_to", fast.optimized)) == 4  # a bias is summed over all time steps at once
+    # whatever a product reads is written where it lies: nothing is laid out twice
+    parts = [x for step in of("concat", fast.optimized) for x in step.reads]
+    assert len(parts) == len(set(parts))
+
+
+def test_the_input_of_all_time_steps_is_one_product(rng):
+    W, x = rng.normal(size=(N_X, 20)), rng.normal(size=(T, B, N_X))
+    fast = capture(lambda W, x: [x[t] @ W for t in range(T)])
+    for _ in range(2):
+        for y, x_t in zip(fast(W, x), x, strict=True):
+            np.testing.assert_allclose(y.data, x_t @ W, rtol=1e-13)
+    assert len(of("matmul", fast.optimized)) == 1
+
+
+def test_products_that_need_each_other_stay_apart(rng):
+    W, x = rng.normal(size=(20, 20)), rng.normal(size=(20, 20))
+
+    def f(W, x):
+        a = x
+        for _ in range(3):
+            a = mg.tanh(a @ W)
+        return a, x @ W
+
+    fast = capture(f)
+    for _ in range(2):
+        for got, want in zip(fast(W, x), f(W, mg.tensor(x)), strict=True):
+            np.testing.assert_allclose(got.data, want.data, rtol=1e-12)
+    assert len(of("matmul", fast.optimized)) == 3  # x @ W was there already
+
+
+def test_a_sum_of_rows_is_a_stack(rng):
+    x = rng.normal(size=(4, 3))
+    fast = capture(lambda x: mg.grad(lambda x: sum(mg.sum(mg.sin(x[k]) * (k + 1.0)) for k in (0, 1, 3, 1)))(x))
+    want = np.cos(x) * np.array([[1], [4], [0], [4]])
+    for _ in range(2):
+        np.testing.assert_allclose(fast(x).data, want, rtol=1e-14)
+    assert [len(of(name, fast.optimized)) for name in ("scatter", "stack")] == [0, 1]
+
+
+def test_rows_that_nobody_reads_are_not_computed(rng):
+    A, B = rng.normal(size=(9, 4)), rng.normal(size=(4, 5))
+
+    def f(A, B):
+        y = A @ B
+        return mg.sin(y[2:4]), mg.cos(y[4:7])
+
+    fast = capture(f)
+    for _ in range(2):
+        for got, want in zip(fast(A, B), f(A, mg.tensor(B)), strict=True):
+            np.testing.assert_allclose(got.data, want.data, rtol=1e-13)
+    assert of("matmul", fast.optimized)[0].output.like.shape == (5, 5)
+
+
+def test_a_small_product_is_cut(rng):
+    A, B = rng.normal(size=(256, 130)).astype("f4"), rng.normal(size=(130, 40)).astype("f4")
+    fast = capture(lambda A, B: A @ B + 1)
+    for _ in range(2):
+        np.testing.assert_allclose(fast(A, B).data, A @ B + 1, rtol=1e-4, atol=1e-4)
+    assert of("matmul", fast.optimized)[0].output.like.shape == (2, 128, 40)
+
+
+def test_random_programs_change_by_rounding_alone():
+    changed = 0
+    for seed in range(90):
+        program = draw_program(np.random.default_rng((13, seed)))
+        leaves = program.leaves()
+        traced = [mg.tensor(x, requires_grad=True) for x in leaves]
+
+        def f(*xs, program=program):
+            y, pull = mg.vjp(lambda *xs: sum(program(*xs) * k for k in (1.0, 2.0, 3.0)), *xs)
+            return y, pull(mg.tensor(np.ones(y.shape, y.dtype)))
+
+        try:
+            recorded, result, _ = record(f, tuple(traced), {}, traced)
+        except mg.errors.DomainError:
+            continue
+        exact, fast = run_passes(recorded, EXACT), run_passes(recorded, FAST)
+        changed += len(exact.steps) != len(fast.steps)
+        replay = Replay(fast, exact=False, poison=True)
+        for _ in range(2):
+            for got, want in zip(replay.run(*leaves), flatten(result)[0], strict=True):
+                scale = np.max(np.abs(want.data), initial=1e-300)
+                np.testing.assert_allclose(got, want.data, rtol=1e-9, atol=1e-9 * scale)
+    assert changed > 5
+
+
+def test_steps_come_in_an_order_that_works():
+    x = mg.tensor(np.ones(2), requires_grad=True)
+    program, _, _ = record(lambda x: mg.exp(mg.sin(x)), (x,), {}, [x])
+    made = Writer(program).made
+    sin, exp = program.steps
+    assert in_order([exp, sin], made) == [sin, exp]
+    circle = Step(OPS["sin"], (exp.output,), {}, sin.output)
+    with pytest.raises(ValueError, match="need each other"):
+        in_order([circle, exp], made | {sin.output: circle})
