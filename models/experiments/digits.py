@@ -2,7 +2,8 @@
 
 scikit-learn brings 1,797 pictures of 8 × 8 pixels along, the test part of the UCI set of handwritten
 digits. The LSTM reads the eight rows of a picture from the top, and says after the last one which digit
-it was. A random fifth of the pictures, another one for each seed, is the test.
+it was. A random fifth of the pictures, another one for each seed, is the test. Noise is
+added to the pictures that are learned from, anew each time they are read.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import classifying
 from .classifying import Labelled, Task, accuracies
 from .experiment import Array, Axes, Experiment, Figure, Trial, Watch
 from .needed import needed
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(classifying.Recipe):
     units: int = 64
-    rate: float = 0.01
-    clip: float = 1.0
     batch: int = 32
     epochs: int = 40
-    pictures: int = 1797
+    noise: float = 0.2
     at_least: float = 97.0
+    pictures: int = 1797
 
 
 def pictures(count: int) -> tuple[Array, Array]:
@@ -43,7 +44,7 @@ def split(count: int, seed: int) -> tuple[Labelled, Labelled]:
 
 def trial(recipe: Recipe, seed: int, watch: Watch) -> Trial:
     task = Task(*split(recipe.pictures, seed), classes=10)
-    curve = accuracies(task, recipe.units, recipe.rate, recipe.clip, recipe.batch, recipe.epochs, seed, watch)
+    curve = accuracies(task, recipe, seed, watch)
     return Trial(curve[-1][1] >= recipe.at_least, {"right": curve[-1][1]}, curve)
 
 

@@ -16,18 +16,18 @@ import numpy as np
 
 from minigrad.errors import DataError, lesson
 
+from . import classifying
 from .classifying import Labelled, Task, accuracies
 from .experiment import Array, Axes, Experiment, Figure, Trial, Watch
 from .needed import folder_of
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(classifying.Recipe):
     units: int = 32
-    rate: float = 0.01
-    clip: float = 1.0
     batch: int = 30
     epochs: int = 60
+    noise: float = 0.0
     at_least: float = 94.5
 
 
@@ -62,7 +62,7 @@ def utterances() -> tuple[Labelled, Labelled]:
 
 def trial(recipe: Recipe, seed: int, watch: Watch) -> Trial:
     task = Task(*utterances(), classes=9)
-    curve = accuracies(task, recipe.units, recipe.rate, recipe.clip, recipe.batch, recipe.epochs, seed, watch)
+    curve = accuracies(task, recipe, seed, watch)
     return Trial(curve[-1][1] >= recipe.at_least, {"right": curve[-1][1]}, curve)
 
 
