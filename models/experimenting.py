@@ -47,13 +47,15 @@ def run(args: argparse.Namespace) -> int:
     heading(asked.title, f"{asked.source}.")
     say(asked.about.strip())
     say()
-    result = campaign.run(asked, range(args.first, args.first + count), control=args.control, quick=args.quick,
-                          changes=changes)  # fmt: skip
-    table([("", "paper", "here"), *campaign.rows(asked, result)])
-    for trial in result["trials"]:
-        found = ", ".join(f"{asked.figures[key].caption} {asked.figures[key](value)}" for key, value in trial["figures"].items())
+
+    def tell(trial: campaign.Result) -> None:
+        found = ", ".join(f"{figure.caption} {figure(trial['figures'][key])}" for key, figure in asked.figures.items())
         say(f"  seed {trial['seed']}: {'passed' if trial['passed'] else 'failed'} in {trial['seconds']:.0f} s; {found}")
+
+    result = campaign.run(asked, range(args.first, args.first + count), control=args.control, quick=args.quick,
+                          changes=changes, tell=tell)  # fmt: skip
     say()
+    table([("", "paper", "here"), *campaign.rows(asked, result)])
     files = campaign.write(asked, result, args.out or Path("experiments"))
     rivals = [("others", ", ".join(f"{name} {value:.4g}" for name, value in result["rivals"].items()))]
     facts([

@@ -142,8 +142,8 @@ ADDING = Experiment(
     axes=Axes("sequences seen", "mean squared error, last 2,000", {"always 0.5": CHANCE}, 74_000, log=True),
     controls={
         "printed": Control(
-            "The gradient by the c fork as Kang and Seo print it. It is not the gradient of the error, and does "
-            "not bring it below chance.",
+            "The gradient by the c fork as Kang and Seo print it. It is not the gradient of the error, which "
+            "hardly moves from chance.",
             {"gradient": "printed", "batch": 50, "limit": 200_000, "within": 200_000},
         ),
         "init": Control(

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,7 @@ Result = dict[str, Any]
 
 
 def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = None, quick: bool = False,
-        changes: Mapping[str, str] | None = None) -> Result:  # fmt: skip
+        changes: Mapping[str, str] | None = None, tell: Callable[[Result], None] = lambda trial: None) -> Result:  # fmt: skip
     """Run an experiment, or a control of it.
 
     Parameters
@@ -36,6 +36,8 @@ def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = N
     quick : bool
     changes : dict of str to str, optional
         Fields of the recipe, as they were written.
+    tell : callable
+        Gets each seed's part of the result as soon as it is there.
 
     Returns
     -------
@@ -44,7 +46,10 @@ def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = N
         whether it passed, and as `expected` whether it all came out as it must.
     """
     recipe = experiment.prepared(control, quick, changes or {})
-    trials = [_trial(experiment, recipe, seed) for seed in seeds]
+    trials = []
+    for seed in seeds:
+        trials.append(_trial(experiment, recipe, seed))
+        tell(trials[-1])
     passed = sum(each["passed"] for each in trials)
     return {
         "experiment": experiment.name,
@@ -59,7 +64,7 @@ def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = N
     }
 
 
-def _trial(experiment: Experiment, recipe: Any, seed: int) -> dict[str, Any]:
+def _trial(experiment: Experiment, recipe: Any, seed: int) -> Result:
     try:
         from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
