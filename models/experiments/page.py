@@ -37,11 +37,11 @@ print(*experiments())
 def page(folder: Path) -> str:
     """Markdown for the results (``*.json``) in a folder."""
     kept: dict[str, list[campaign.Result]] = {}
-    for path in sorted(folder.glob("*.json")):
-        result = campaign.read(path)
+    for result in sorted(map(campaign.read, folder.glob("*.json")), key=lambda r: r["control"] or ""):
         kept.setdefault(result["experiment"], []).append(result)
     known = {name: each for name, each in experiments().items() if name in kept}
-    lines = [TITLE.format(folder=folder.name, names=" ".join(experiments())), "| experiment | seeds that pass | figure | paper | here |", "|---|---|---|---|---|"]
+    lines = [TITLE.format(folder=folder.name, names=" ".join(experiments()))]
+    lines += ["| experiment | seeds that pass | figure | paper | here |", "|---|---|---|---|---|"]
     for name, each in known.items():
         for result in kept[name]:
             passed = sum(t["passed"] for t in result["trials"])
@@ -67,10 +67,11 @@ def _result(each: Experiment, result: campaign.Result, folder: Path) -> list[str
     if result["rivals"]:
         lines += ["", "On the same data: " + ", ".join(f"{name} {value:.4g}" for name, value in result["rivals"].items()) + "."]
     seeds = ", ".join(str(t["seed"]) for t in result["trials"])
-    seconds = sorted(t["seconds"] for t in result["trials"])
+    seconds = sorted(round(t["seconds"]) for t in result["trials"])
+    each_took = f"{seconds[0]} s" if seconds[0] == seconds[-1] else f"{seconds[0]} to {seconds[-1]} s"
     recipe = ", ".join(f"{name} {value}" for name, value in result["recipe"].items())
     versions = ", ".join(f"{name} {version}" for name, version in result["environment"].items())
-    lines += ["", f"{campaign.verdict(each, result)}. Seeds {seeds}, each {seconds[0]:.0f} to {seconds[-1]:.0f} s "
+    lines += ["", f"{campaign.verdict(each, result)}. Seeds {seeds}, {each_took} each "
               f"of a shared machine; {recipe}; {versions}.",
               "", f"![{each.title}]({folder.name}/{campaign.stem(result)}.png)"]  # fmt: skip
     return lines
