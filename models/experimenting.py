@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         if value < low:
             raise ArgumentError(f"--{name} {value}: at least {low}")
     changes = dict(_pair(text) for text in args.set)
+    out = args.out or Path("experiments")
+    out.mkdir(parents=True, exist_ok=True)  # refused now, not after the last seed
     heading(asked.title, f"{asked.source}.")
     say(asked.about.strip())
     say()
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
                           changes=changes, tell=tell)  # fmt: skip
     say()
     table([("", "paper", "here"), *campaign.rows(asked, result)])
-    files = campaign.write(asked, result, args.out or Path("experiments"))
+    files = campaign.write(asked, result, out)
     rivals = [("others", ", ".join(f"{name} {value:.4g}" for name, value in result["rivals"].items()))]
     facts([
         *(rivals if result["rivals"] else []),

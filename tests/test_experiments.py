@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -325,6 +326,15 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
         needed.needed("nowhere_at_all.datasets", "vowels")
     with pytest.raises(DependencyError, match="nowhere_at_all"):
         needed.folder_of("nowhere_at_all", "vowels")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(DependencyError, match="matplotlib is not installed"):
+        campaign.run(replace(experiment("adding"), trial=None), [1])  # before anything is run
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_run(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OSError, match="file"):
+        cli.dispatch(["experiment", "adding", "--out", str(tmp_path / "file" / "below")])
 
 
 # --- the page -------------------------------------------------------------------------------

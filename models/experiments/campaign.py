@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.errors import ArgumentError, DependencyError, lesson
+from minigrad.errors import ArgumentError, lesson
 
 from .experiment import Experiment, Figure, Trial
+from .needed import needed
 
 POINTS = 60
 """So many points of a curve are kept."""
@@ -44,7 +45,13 @@ def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = N
     dict
         What goes into the JSON file: the recipe, for each seed the figures, the curve and
         whether it passed, and as `expected` whether it all came out as it must.
+
+    Raises
+    ------
+    DependencyError
+        A package is missing: told before anything is run.
     """
+    needed("matplotlib.figure", experiment.name)
     recipe = experiment.prepared(control, quick, changes or {})
     trials = []
     for seed in seeds:
@@ -65,14 +72,10 @@ def run(experiment: Experiment, seeds: Sequence[int], *, control: str | None = N
 
 
 def _trial(experiment: Experiment, recipe: Any, seed: int) -> Result:
-    try:
-        from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        raise DependencyError(lesson("experiment", "the package tqdm is not installed", "",
-                                     "pip install 'minigrad-engine[experiments]'")) from None  # fmt: skip
     begun = time.perf_counter()
-    with tqdm(file=sys.stderr, disable=None, leave=False, dynamic_ncols=True,
-              bar_format="  {percentage:3.0f}% {bar} {desc}  {elapsed}, at most {remaining} left") as bar:  # fmt: skip
+    with needed("tqdm", experiment.name).tqdm(
+            file=sys.stderr, disable=None, leave=False, dynamic_ncols=True,
+            bar_format="  {percentage:3.0f}% {bar} {desc}  {elapsed}, at most {remaining} left") as bar:  # fmt: skip
 
         def watch(done: int, of: int, note: str) -> None:
             bar.total = of
@@ -130,13 +133,12 @@ def rows(experiment: Experiment, result: Result) -> list[tuple[str, str, str]]:
 
 
 def write(experiment: Experiment, result: Result, folder: Path) -> tuple[Path, Path]:
-    """Keep a result: NAME.json and NAME.png in a folder, which is made if need be.
+    """Keep a result: NAME.json and NAME.png in a folder.
 
     Raises
     ------
     OSError
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kept, drawn = (folder / f"{stem(result)}.{kind}" for kind in ("json", "png"))
     kept.write_text(dumped(result), encoding="utf-8")
     plot(experiment, result, drawn)
@@ -167,22 +169,9 @@ def read(path: Path) -> Result:
 
 
 def plot(experiment: Experiment, result: Result, path: Path) -> None:
-    """Draw the curve of every seed, beside what others reach.
-
-    Raises
-    ------
-    DependencyError
-        Matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Drawing
-    except ImportError:
-        raise DependencyError(lesson("experiment", "the package matplotlib is not installed", "",
-                                     "pip install 'minigrad-engine[experiments]'")) from None  # fmt: skip
+    """Draw the curve of every seed, beside what others reach."""
     axes = experiment.axes
-    drawing = Drawing(figsize=(6, 3.4), layout="constrained")
-    FigureCanvasAgg(drawing)
+    drawing = needed("matplotlib.figure", experiment.name).Figure(figsize=(6, 3.4), layout="constrained")
     ax = drawing.add_subplot()
     for trial in result["trials"]:
         points = [p for p in trial["curve"] if None not in p]
