@@ -61,7 +61,7 @@ def by_torch(run: training.Run) -> Callable[[], float]:
         optimizer.step()
         state = a.detach(), c.detach()
         step += 1
-        return float(loss) / math.log(2)
+        return float(loss.detach()) / math.log(2)
 
     return update
 
