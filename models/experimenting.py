@@ -19,7 +19,7 @@ DOCS = "docs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m models experiment`."""
     parser.add_argument("name", nargs="?", metavar="NAME", help=f"an experiment; without it they are listed; {DOCS!r}: "
-                        "write the page OUT.md from the results in OUT (default: docs/experiments)")  # fmt: skip
+                        "write the page OUT.md, and the plots anew, from the results in OUT (default: docs/experiments)")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="how many (default: the experiment's own)")
     parser.add_argument("--first", type=int, default=1, metavar="SEED", help="the first of them (default: %(default)s)")
     parser.add_argument("--control", metavar="NAME", help="run a control of the experiment, which must fail")
@@ -33,11 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         return _list()
     if args.name == DOCS:
-        folder = args.out or Path("docs/experiments")
-        target = folder.with_suffix(".md")
-        target.write_text(page.page(folder), encoding="utf-8")
-        facts([("written", str(target))])
-        return 0
+        return _docs(args.out or Path("docs/experiments"))
     asked = experiment(args.name)
     count = args.seeds if args.seeds is not None else 1 if args.quick or args.control else asked.seeds
     for name, value, low in (("seeds", count, 1), ("first", args.first, 0)):
@@ -69,6 +65,16 @@ def run(args: argparse.Namespace) -> int:
         ("written", ", ".join(map(str, files))),
     ])  # fmt: skip
     return 0 if result["expected"] or args.quick else 1
+
+
+def _docs(folder: Path) -> int:
+    for kept in folder.glob("*.json"):
+        result = campaign.read(kept)
+        campaign.plot(experiment(result["experiment"]), result, kept.with_suffix(".png"))
+    target = folder.with_suffix(".md")
+    target.write_text(page.page(folder), encoding="utf-8")
+    facts([("written", f"{target}, and the plots in {folder}")])
+    return 0
 
 
 def _list() -> int:

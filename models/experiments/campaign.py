@@ -176,8 +176,9 @@ def plot(experiment: Experiment, result: Result, path: Path) -> None:
     for trial in result["trials"]:
         points = [p for p in trial["curve"] if None not in p]
         ax.plot(*zip(*points, strict=True), linewidth=1.3, label=f"seed {trial['seed']}")
-    for k, (name, value) in enumerate({**axes.lines, **result["rivals"]}.items()):
-        ax.axhline(value, color="0.35", linewidth=0.9, linestyle=("--", ":", "-.")[k % 3], label=f"{name}: {value:.4g}")
+    for name, value in {**axes.lines, **result["rivals"]}.items():
+        ax.axhline(value, color="0.45", linewidth=0.8, linestyle="--")
+        ax.text(1.01, value, f"{name}, {value:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     if axes.published is not None:
         ax.axvline(axes.published, color="tab:red", linewidth=0.9, label=f"the paper's: {axes.published:,.0f}")
     if axes.log:
