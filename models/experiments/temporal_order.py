@@ -32,7 +32,7 @@ MAY_BE_WRONG = 3
 @dataclass(frozen=True)
 class Recipe:
     T: int = 100
-    units: int = 8
+    units: int = 16
     rate: float = 5e-3
     clip: float = 1.0
     batch: int = 20
@@ -101,5 +101,7 @@ EXPERIMENT = Experiment(
     recipe=Recipe(),
     trial=trial,
     axes=Axes("sequences seen", "squared error, last 2,000", {"always ¼": 0.75}, 31_390, log=True),
+    remark="With eight units, the first recipe, one of three seeds took 48,360 sequences and one stopped with 5 of 2,560 "
+    "wrong; sixteen were chosen on other seeds than these.",
     quick={"T": 20, "limit": 500},
 )
