@@ -139,7 +139,7 @@ def trial(recipe: Recipe, seed: int, watch: Watch) -> Trial:
 EXPERIMENT = Experiment(
     name="characters",
     title="A character model",
-    source="the help texts of Python; the rivals are the reference, no publication",
+    source="The help texts of Python; the rivals are the reference, no publication",
     about=__doc__,
     rule="less than 2.05 bits per character on the held-out tenth",
     figures={"bits": Figure("bits per character, held out", "{:.3f}")},

@@ -100,7 +100,7 @@ def trial(recipe: Recipe, seed: int, watch: Watch) -> Trial:
 EXPERIMENT = Experiment(
     name="sunspots",
     title="Sunspots, one year ahead",
-    source="yearly sunspot numbers (SIDC), from statsmodels; autoregressions since Yule 1927",
+    source="Yearly sunspot numbers (SIDC), from statsmodels; autoregressions since Yule 1927",
     about=__doc__,
     rule="better than persistence",
     figures={
@@ -113,6 +113,6 @@ EXPERIMENT = Experiment(
     share=1.0,
     rivals=rivals,
     remark="**The LSTM loses to AR(9)**, a rule with ten numbers that is fitted in a millisecond: two hundred years "
-    "of a nearly periodic series are too little for a net to find more in them than that.",
+    "of a nearly periodic series are too little for a net to find more in them than that, and it over-fits after some forty updates.",
     quick={"updates": 20},
 )
