@@ -203,7 +203,7 @@ def derivation(*slips: Slip) -> Callable[..., dict[str, Any]]:
         if source.count(slip.right) != 1:
             raise ValueError(f"{slip.name}: lstm_manual.backward no longer has the line {slip.right!r}")
         source = source.replace(slip.right, slip.wrong)
-    space = dict(vars(lstm_manual))
+    space = dict(lstm_manual.backward.__globals__)
     exec(compile(source, "lstm_manual.backward, changed", "exec"), space)
     return space["backward"]  # type: ignore[no-any-return]
 

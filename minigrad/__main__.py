@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m minigrad", description=__doc__)
     parser.add_argument("--version", action="version", version=f"minigrad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("principles", help="print the three principles of backpropagation, and how to see each")
     commands.add_parser("ops", help="print every op with its formula and domain")
     commands.add_parser("stubs", help="rewrite the type stubs from the registry")
     docs = commands.add_parser("docs", help="write the tables of ops and of kinks, as Markdown")
@@ -37,10 +38,13 @@ def main(argv: list[str] | None = None) -> int:
     explained.add_argument("--seed", type=int, default=0, help="of the random inputs")
     explained.add_argument("--each", action="store_true", help="nothing inlined: a line for each stage")
     form = explained.add_mutually_exclusive_group()
-    for name in ("table", "latex", "numpy", "json"):
+    for name in ("table", "latex", "numpy", "json", "paths"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name)
     arguments = parser.parse_args(argv)
     command = arguments.command
+    if command == "principles":
+        print(PRINCIPLES, end="")
+        return 0
     if command == "ulps":
         return _ulps(parser, arguments)
     if command == "explain":
@@ -71,6 +75,32 @@ def _ulps(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return 0
 
 
+PRINCIPLES = """\
+Three principles of backpropagation
+
+1. A network is a chain of functional stages.
+   Each takes its inputs, puts out one value, and has a local derivative for each input, whatever stands
+   before or after it: weighted sum, concatenation, sigmoid, tanh, product, sum, convolution, pooling, loss.
+
+     python -m minigrad ops                                     every stage there is
+     python -m minigrad explain "tanh(W @ x).sum()" W=2x3 x=3   the stages of a program, and their derivatives
+
+2. Along a path the local derivatives multiply: the chain rule.
+   de/dx = de/df · df/dg · dg/dx, and neighbouring numerators and denominators cancel.
+
+     python -m minigrad explain "square(sin(2*x + 2))" x=scalar --paths
+
+3. Go through the stages in reverse, and at every fork add up.
+   A stage needs the adjoint of what it put out, so each is visited once, after all that use its value.
+   Where a value is used more than once, in two places or at every time step, its adjoint is the sum
+   of what its branches contribute: each contribution is a product down to the total derivative of the
+   error, never a local derivative alone.
+
+     python -m minigrad explain "sin(2*x + 2) * x" x=scalar --paths    two paths, added
+     python -m models paths W_f --T 2                                  an LSTM: every path of a weight
+     python -m models explain --T 3                                    the same summed at each fork
+"""
+
 EXPLAIN = """\
 The formula of every adjoint, on random inputs of the shapes given:
 
@@ -96,6 +126,9 @@ def _explain(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         with record_all():
             y = eval(compile(tree, "expression", "eval"), {"__builtins__": {}, **names})
         derivation = explain(y, arguments.wrt, inline=not arguments.each)
+        if arguments.form == "paths":
+            print("\n\n".join(str(derivation.paths(name)) for name in arguments.wrt or inputs))
+            return 0
         print(json.dumps(derivation.data(), ensure_ascii=False, indent=1) if arguments.form == "json"
               else getattr(derivation, arguments.form or "text")())  # fmt: skip
     except SyntaxError as error:

@@ -157,15 +157,19 @@ def backpropagate(
                 slots[k] = c if slots[k] is None else slots[k] + c
                 continue
             like = raw[i]
-            if type(c) is not _ndarray and (lift is None or not hasattr(c, "shape")):
-                c = _as_array(c, op, i)
-            if c.shape != like.shape or c.dtype is not like.dtype:
-                c = _fit(c, like, op, i)
+            kind = type(c)
+            if kind is _ndarray or kind is not type(like):  # two NumPy scalars of a kind fit
+                if kind is not _ndarray and (lift is None or not hasattr(c, "shape")):
+                    c = _as_array(c, op, i)
+                if c.shape != like.shape or c.dtype is not like.dtype:
+                    c = _fit(c, like, op, i)
             if observe is not None:
                 observe(node, i, parent, c)
             total = table.get(parent)
             if total is None:
                 table[parent] = c
+            elif kind is not _ndarray and lift is None:  # a NumPy scalar is nobody's memory
+                table[parent] = total + c
             elif lift is None and parent in owned:
                 total += c
                 table[parent] = total  # a 0-d total is a NumPy scalar: += made a new one

@@ -40,7 +40,7 @@ def define(
         NumPy's keyword -> ours.  A ufunc given as `forward` is entered by itself.
     **traits
         Fields of the record: `domain`, `caption`, `broadcasts`, `singular`, `elementwise`,
-        `linear`, `analytic`, `variadic`, `samples`, `notation`, `jvp`, `branch`, `kinks`, `into`, `complain`; see
+        `linear`, `analytic`, `variadic`, `samples`, `notation`, `jvp`, `branch`, `kinks`, `into`, `scalar`, `complain`; see
         `minigrad.op.Op`.
 
     Returns

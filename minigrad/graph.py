@@ -46,7 +46,7 @@ class Node:
         A leaf asked for a gradient somewhere below.
     name : str or None
     handle : weakref.ref or None
-        The Tensor whose ``.grad`` wants this node's cotangent.
+        The Tensor whose ``.grad`` wants this node's cotangent; or the Buffer that it is the value of.
     site : object or None
         Where the user made it, under `mg.debug`.
     """

@@ -7,11 +7,38 @@ import inspect
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
+from weakref import ref
 
 from .errors import ModeError, lesson
 from .graph import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Record:
+    """What a captured function reads and leaves besides its arguments and results.
+
+    Attributes
+    ----------
+    arrays : dict of weakref -> Node
+        Leaves that were given another array, and their nodes before.
+    computed : dict of Node -> Node
+        The node that such a leaf has now, and the stage whose value it holds.
+    grads : dict of weakref -> (Tensor or None, bool)
+        Tensors whose ``.grad`` was used, what it was before, and whether that was read.
+    settings : dict of (int, str) -> (object, str, value)
+        Attributes that were read, and are to be the same at a replay.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[ref[Any], Node] = {}
+        self.computed: dict[Node, Node] = {}
+        self.grads: dict[ref[Any], tuple[Any, bool]] = {}
+        self.settings: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+
+    def setting(self, owner: Any, name: str, value: Any) -> None:
+        """An attribute was read."""
+        self.settings[id(owner), name] = owner, name, value
 
 
 class Mode(NamedTuple):
@@ -22,7 +49,7 @@ class Mode(NamedTuple):
     debug: bool = False
     everything: bool = False
     transform: bool = False
-    frozen: bool = False
+    record: Record | None = None
 
 
 EAGER = Mode()
@@ -142,12 +169,12 @@ class transforming(_Switch):  # noqa: N801
 
 class recording(_Switch):  # noqa: N801
     """Put every stage on a tape: ``with recording() as tape:`` gives the list of nodes in
-    the order they ran, reverse passes included.  Capture reads this tape; with `frozen`, it is an
-    error to replace a leaf's array, which no replay would do again."""
+    the order they ran, reverse passes included.  Capture reads this tape, and a `record` of what
+    else is done: then a leaf is given arrays that were computed on the tape alone."""
 
-    def __init__(self, frozen: bool = False) -> None:
+    def __init__(self, record: Record | None = None) -> None:
         super().__init__()
-        self._change = {"tape": [], "frozen": frozen}
+        self._change = {"tape": [], "record": record}
 
 
 def recorded_mode() -> bool:

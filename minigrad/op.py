@@ -9,6 +9,7 @@ This module knows no Tensor.
 from __future__ import annotations
 
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ class Op:
     into : callable or None
         ``into(*inputs, out=..., **params)``: `forward` to the same bits, written into an array; for
         an elementwise op `out` may be one of the inputs.  A ufunc is its own.
+    scalar : callable or None
+        ``scalar(*inputs)``: `forward` to the same bits where an input is a NumPy float, which NumPy's
+        own functions are slow with.  A ufunc that is an operator of Python has that.
     complain : callable or None
         ``complain(inputs, params)`` says why `forward` refused them: an exception.
     arity : int or None
@@ -132,6 +136,7 @@ class Op:
     branch: Callable[..., Any] | None
     kinks: tuple[Kink, ...]
     into: Callable[..., Any] | None
+    scalar: Callable[..., Any] | None
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None
     arity: int | None
     signature: inspect.Signature
@@ -192,6 +197,13 @@ class Counterpart(NamedTuple):
         return self.function(*args, **kwargs)
 
 
+OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
+    np.negative: operator.neg, np.absolute: operator.abs, np.less: operator.lt, np.less_equal: operator.le,
+    np.greater: operator.gt, np.greater_equal: operator.ge, np.equal: operator.eq, np.not_equal: operator.ne,
+}  # fmt: skip
+"""Python's operators, which on NumPy floats are ten times as fast as the ufuncs."""
+
 OPS: dict[str, Op] = {}
 """Every record, by name."""
 
@@ -223,6 +235,7 @@ def declare(
     branch: Callable[..., Any] | None = None,
     kinks: Sequence[Kink] = (),
     into: Callable[..., Any] | None = None,
+    scalar: Callable[..., Any] | None = None,
     complain: Callable[[Sequence[Any], dict[str, Any]], Exception | None] | None = None,
 ) -> Op:
     """Make the record of an op and register it, without a public function.
@@ -241,6 +254,8 @@ def declare(
         broadcasts = isinstance(forward, np.ufunc)
     if into is None and isinstance(forward, np.ufunc):
         into = forward
+    if scalar is None and isinstance(forward, np.ufunc):
+        scalar = OPERATORS.get(forward)
     if elementwise is None:
         elementwise = isinstance(forward, np.ufunc) and forward.signature is None
     signature = _signature(forward)
@@ -258,7 +273,7 @@ def declare(
         )
     domains = domain if isinstance(domain, tuple) else (domain,)
     op = Op(name, forward, rules, variadic, broadcasts, singular, elementwise, linear, analytic,
-            domains, caption, notation, _caller(), samples, jvp, branch, tuple(kinks), into, complain, arity, signature,
+            domains, caption, notation, _caller(), samples, jvp, branch, tuple(kinks), into, scalar, complain, arity, signature,
             bool(rules))  # fmt: skip
     OPS[name] = op
     return op

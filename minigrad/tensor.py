@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dis import opmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
 import numpy as np
 
-from .backward import Observer, backpropagate, pick
+from .backward import Observer, backpropagate, cast, pick
 from .boundary import SCALARS, as_dtype, check_device, complaint, lock, own, wrap_scalar
 from .debug import Site, check_cotangent, check_forward, check_unchanged
 from .errors import (
@@ -39,6 +39,7 @@ else:
 _new = object.__new__
 STORE_SUBSCR = opmap["STORE_SUBSCR"]
 _ndarray = np.ndarray
+FLOATS = frozenset((np.float64, np.float32))
 
 
 # --- the one apply -----------------------------------------------------------------------
@@ -52,11 +53,24 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     inputs: Any
     values: Any
     count = len(args)  # one tensor, or two, are the usual case: written out for speed
-    if count == 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
-        left, right = args[0]._node, args[1]._node
+    if count == 2:
+        a, b = args
+        if isinstance(a, Tensor):
+            left = a._node
+            a = left.value
+            needs_grad = left.requires_grad
+        else:
+            left, needs_grad = None, False
+            a = a if type(a) in SCALARS and op.broadcasts else own(a, op.name)
+        if isinstance(b, Tensor):
+            right = b._node
+            b = right.value
+            needs_grad = needs_grad or right.requires_grad
+        else:
+            right = None
+            b = b if type(b) in SCALARS and op.broadcasts else own(b, op.name)
         inputs = (left, right)
-        values = (left.value, right.value)
-        needs_grad = left.requires_grad or right.requires_grad
+        values = (a, b)
     elif count == 1 and isinstance(args[0], Tensor):
         left = args[0]._node
         inputs = (left,)
@@ -65,31 +79,40 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     else:
         inputs, values, needs_grad = _gather(op, args)
     try:
-        y = op.forward(*values, **params) if params else op.forward(*values)
+        if params:
+            y = op.forward(*values, **params)
+        elif (op.scalar is not None and type(values[0]) is not _ndarray
+                and (type(values[0]) in FLOATS or type(values[-1]) in FLOATS)):  # fmt: skip
+            y = op.scalar(*values)
+        else:
+            y = op.forward(*values)
     except MinigradError:
         raise
     except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise complaint(op, inputs, values, params, error) from None
-    if type(y) is _ndarray:
+    kind = type(y)
+    if kind is _ndarray:
         lock(y, False)
-    elif type(y) is tuple:
+    elif kind is tuple:
         for part in y:
             if type(part) is _ndarray:
                 lock(part, False)
     mode = get_mode()
-    if needs_grad and not op.differentiable and mode.grad and _carries(y):
-        raise GraphError(lesson(
-            op.name, "it has no rules, and an input requires a gradient", "",
-            "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
-    if needs_grad and params and type(y) is not tuple and y.dtype.kind != "f":
-        needs_grad = _to_integers(op, y, mode.grad)
-    node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
-    if mode is EAGER:
-        node.requires_grad = needs_grad = needs_grad and op.differentiable
-        recorded = needs_grad
-    else:
-        node.requires_grad = needs_grad = needs_grad and mode.grad and op.differentiable
+    if needs_grad:
+        if not op.differentiable:
+            needs_grad = False
+            if mode.grad and _carries(y):
+                raise GraphError(lesson(
+                    op.name, "it has no rules, and an input requires a gradient", "",
+                    "define it with a rule for each input, or give it x.detach()"))  # fmt: skip
+        elif params and kind is not tuple and y.dtype.kind != "f":
+            needs_grad = _to_integers(op, y, mode.grad)
+    recorded = needs_grad
+    if mode is not EAGER:
+        needs_grad = needs_grad and mode.grad
         recorded = needs_grad or mode.everything or mode.tape is not None
+    node = _new(Node)  # Node.__init__ written out: this is the hot path of eager mode
+    node.requires_grad = needs_grad
     if recorded:
         node.op = op
         node.inputs = inputs
@@ -111,14 +134,14 @@ def apply(op: Op, args: tuple[Any, ...], params: dict[str, Any] = NO_PARAMS) -> 
     out = _new(Tensor)
     out._node = node
     out._grad = None
-    if type(y) is tuple:
+    if kind is tuple:
         return tuple(apply(pick, (out,), {"i": i}) for i in range(len(y)))
     return out
 
 
 def _to_integers(op: Op, y: Any, recorded: bool) -> bool:
     """No gradient passes through integers: refused, but for an output of several."""
-    if recorded and op is not pick and op.differentiable:
+    if recorded and op is not pick:
         raise DtypeError(lesson(op.name, f"a tensor that requires a gradient to {y.dtype}",
                                 "no gradient passes through integers", "give it x.detach()"))  # fmt: skip
     return False
@@ -159,6 +182,7 @@ class Tensor(Methods):
 
     __slots__ = ("__weakref__", "_grad", "_node")
     __hash__ = object.__hash__
+    _state: ClassVar[bool] = False
     _node: Node
     _grad: Tensor | None
 
@@ -179,16 +203,16 @@ class Tensor(Methods):
         if node.op is not None:
             raise GraphError(lesson(".data =", f"{node.label} was computed",
                                     "only a leaf can be given another array"))  # fmt: skip
-        if get_mode().frozen:
-            raise ModeError(lesson(".data =", "an array is replaced inside a captured function", "a replay would not do "
-                                   "it again", "return the new values, and assign them after the call"))  # fmt: skip
-        array = _copied(new, ".data =")
-        if array.shape != self.shape or array.dtype != self.dtype:
+        if get_mode().record is None:
+            new = _copied(new, ".data =")
+        else:
+            _check_traced(new, ".data =")
+        if np.shape(new) != self.shape or new.dtype != self.dtype:
             raise ShapeError(lesson(
-                ".data =", f"got shape {array.shape} {array.dtype}",
+                ".data =", f"got shape {np.shape(new)} {new.dtype}",
                 f"the leaf has shape {self.shape} {self.dtype}",
                 "convert it first: p.data = new.astype(p.dtype)"))  # fmt: skip
-        self._node = _leaf(self, array, node.requires_grad, node.name)
+        give(self, new)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -237,6 +261,9 @@ class Tensor(Methods):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` left here, or None."""
+        record = get_mode().record
+        if record is not None:
+            record.grads.setdefault(ref(self), (self._grad, True))
         return self._grad
 
     @grad.setter
@@ -246,11 +273,19 @@ class Tensor(Methods):
         ):
             raise ShapeError(lesson(".grad =", f"got {type(new).__name__} of shape {np.shape(new)}",
                                     f"a {self.dtype} tensor of shape {self.shape}, or None"))  # fmt: skip
+        record = get_mode().record
+        if record is not None:
+            record.grads.setdefault(ref(self), (self._grad, False))
+            if new is not None:
+                _check_traced(new, ".grad =")
         self._grad = new
 
     def detach(self) -> Tensor:
         """The same value as a constant."""
-        return handle_of(Node(self._node.value))
+        if get_mode().tape is None:
+            return handle_of(Node(self._node.value))
+        with no_grad():  # on a tape it goes on
+            return apply(alias, (self,))  # type: ignore[no-any-return]
 
     def retain_grad(self) -> Tensor:
         """Ask `backward` to leave this tensor's gradient in ``.grad``; returns it."""
@@ -293,9 +328,9 @@ class Tensor(Methods):
             handle = node.handle() if node.handle is not None else None
             if handle is not None:
                 if not isinstance(g, Tensor):
-                    g = constant(g if owned else np.array(g))
+                    g = constant(g if owned or type(g) is not _ndarray else np.array(g))
                 # a leaf whose .data was replaced has a node for each array it held
-                before = arrived.get(handle, handle._grad)
+                before = arrived.get(handle, handle.grad)
                 arrived[handle] = g if before is None else before + g
         for handle, grad in arrived.items():
             handle._grad = grad
@@ -443,13 +478,38 @@ def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool, name: str | No
     return out
 
 
+def give(leaf: Tensor, array: Any) -> None:
+    """Replace the array of a leaf by one that belongs to the engine already: not copied.
+    While a captured function is recorded, by a tensor."""
+    node, record = leaf._node, get_mode().record
+    if record is None:
+        leaf._node = leaf_like(leaf, array)
+        return
+    record.arrays.setdefault(ref(leaf), node)
+    leaf._node = leaf_like(leaf, array.data)
+    record.computed[leaf._node] = array._node
+
+
+def leaf_like(leaf: Tensor, array: Any) -> Node:
+    """The node of a leaf that holds another array."""
+    return _leaf(leaf, wrap_scalar(array), leaf.requires_grad, leaf.name)
+
+
+def _check_traced(new: Any, where: str) -> None:
+    """Refuse what a replay could not compute again."""
+    if not isinstance(new, Tensor) or new._node.op is None and new._node.handle is None:
+        raise ModeError(lesson(
+            where, "an array that was computed outside the graph, inside a captured function", "a replay would not "
+            "compute it again", "compute it from tensors: p.data = p.detach() - lr * p.grad; or assign it outside"))  # fmt: skip
+
+
 def _leaf(handle: Tensor, array: Any, requires_grad: bool, name: str | None) -> Node:
     if requires_grad and array.dtype.kind != "f":
         raise DtypeError(lesson(
             "tensor", f"leaf {name!r} is {array.dtype}" if name else f"the data is {array.dtype}",
             "gradients need a float dtype", "pass dtype=np.float64 or use .astype"))  # fmt: skip
-    node = Node(array, requires_grad, None if name is None else canonical(name))
-    if requires_grad:
+    node = Node(array if array.ndim else array[()], requires_grad, None if name is None else canonical(name))
+    if requires_grad or handle._state:
         node.handle = ref(handle)
     return node
 
@@ -519,6 +579,10 @@ def tensor(
     out = _new(Tensor)
     out._grad = None
     out._node = _leaf(out, array, requires_grad, name)
+    record = get_mode().record
+    if record is not None and isinstance(data, Tensor):  # what was computed goes on
+        data = data.detach()
+        record.computed[out._node] = (data if dtype is None else apply(cast, (data,), {"dtype": out.dtype}))._node
     if get_mode().debug:
         out._node.site = Site((out._node.value,))
     return out
@@ -593,7 +657,7 @@ def _seed(y: Tensor, seed: Any) -> Any:
             raise ShapeError(lesson(
                 "backward", f"the output has shape {y.shape}", "a scalar, or a seed of that shape",
                 "write y.sum().backward(), or y.backward(seed)"))  # fmt: skip
-        return np.ones(y.shape, y.dtype)
+        return np.ones(y.shape, y.dtype) if y.shape else y.dtype.type(1)
     if not isinstance(seed, Tensor):
         number = type(seed) in SCALARS or isinstance(seed, list)
         seed = np.array(seed, dtype=y.dtype if number else None)

@@ -15,7 +15,7 @@ Rebuild = Callable[[Iterator[Any]], Any]
 
 
 def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
-    """Take a tree apart.
+    """Take a tree apart.  What is returned to put it together again does not hold the leaves.
 
     Returns
     -------
@@ -26,8 +26,9 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
         The same, but a Module comes back as a dict by parameter name.
     """
     if hasattr(tree, "named_parameters"):
-        names = list(tree.named_parameters())
-        return (list(tree.named_parameters().values()),
+        named = tree.named_parameters()
+        names = list(named)
+        return (list(named.values()),
                 lambda leaves: tree.with_parameters({name: next(leaves) for name in names}),
                 lambda leaves: {name: next(leaves) for name in names})  # fmt: skip
     if isinstance(tree, dict):
@@ -37,17 +38,18 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild, Rebuild]:
             return dict(zip(keys, parts, strict=True))
 
     elif isinstance(tree, (list, tuple)):
-        children = list(tree)
+        children, kind, named = list(tree), type(tree), hasattr(tree, "_fields")
 
         def make(parts: list[Any]) -> Any:
-            return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+            return kind(*parts) if named else kind(parts)
 
     else:
         return [tree], next, next
     taken = [flatten(child) for child in children]
+    rebuilds, results = [rebuild for _, rebuild, _ in taken], [result for _, _, result in taken]
     return ([leaf for leaves, _, _ in taken for leaf in leaves],
-            lambda leaves: make([rebuild(leaves) for _, rebuild, _ in taken]),
-            lambda leaves: make([result(leaves) for _, _, result in taken]))  # fmt: skip
+            lambda leaves: make([rebuild(leaves) for rebuild in rebuilds]),
+            lambda leaves: make([result(leaves) for result in results]))  # fmt: skip
 
 
 def leaves_like(tree: Any, like: Any, where: str) -> list[Any]:

@@ -34,9 +34,12 @@ class CharLM(mg.nn.Module):
     layers : int
     embedding : int
         Numbers per character: a row of a table that is learnt.
+    dropout : float
+        The share of what each layer is given, and of what the last one gives, that is zeroed in
+        training (Zaremba et al. 2014).
     dtype : dtype
     rng : numpy.random.Generator, optional
-        Draws the parameters.
+        Draws the parameters, and what is dropped.
     """
 
     def __init__(
@@ -46,12 +49,15 @@ class CharLM(mg.nn.Module):
         *,
         layers: int = 1,
         embedding: int = 32,
+        dropout: float = 0.0,
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        rng = np.random.default_rng(rng)
+        self.rng = rng = np.random.default_rng(rng)
         self.embedding = mg.nn.Embedding(characters, embedding, dtype=dtype, rng=rng)
-        self.lstm = LSTM(embedding, hidden, layers=layers, dtype=dtype, rng=rng)
+        between = dropout if layers > 1 else 0.0
+        self.lstm = LSTM(embedding, hidden, layers=layers, dropout=between, dtype=dtype, rng=rng)
+        self.dropout = mg.nn.Dropout(dropout, rng=rng)
         self.head = mg.nn.Linear(hidden, characters, dtype=dtype, rng=rng)
         for cell in self.lstm.cells:  # begin by remembering (Jozefowicz et al. 2015)
             cell.b_f.data = np.ones(hidden, dtype)
@@ -70,8 +76,8 @@ class CharLM(mg.nn.Module):
         scores : Tensor, shape (T, B, characters)
         state : tuple of Tensor
         """
-        outputs, state = self.lstm(self.embedding(ids), state)
-        return self.head(outputs), state
+        outputs, state = self.lstm(self.dropout(self.embedding(ids)), state)
+        return self.head(self.dropout(outputs)), state
 
     def loss(self, codes: Ids, state: State | None = None) -> tuple[Tensor, State]:
         """Mean cross entropy in nats, and the state as a constant.
@@ -99,7 +105,14 @@ class CharLM(mg.nn.Module):
 
     @mg.no_grad()
     def sample(
-        self, prompt: Ids, length: int, *, temperature: float = 1.0, rng: np.random.Generator
+        self,
+        prompt: Ids,
+        length: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        rng: np.random.Generator,
     ) -> Iterator[int]:
         """Write on from a prompt.
 
@@ -112,6 +125,11 @@ class CharLM(mg.nn.Module):
         temperature : float
             Scores are divided by it: below 1 more careful, above 1 more daring, at 0 always
             the likeliest character.
+        top_k : int
+            Draw from so many of the likeliest characters; 0: from all.
+        top_p : float
+            Draw from the fewest characters that have this probability together (Holtzman et
+            al. 2020); 1: from all.
         rng : numpy.random.Generator
 
         Yields
@@ -123,22 +141,41 @@ class CharLM(mg.nn.Module):
             raise ArgumentError(
                 lesson("sample", f"temperature={temperature}", "a finite number, at least 0")
             )
+        if top_k < 0 or not 0 < top_p <= 1:
+            raise ArgumentError(
+                lesson(
+                    "sample",
+                    f"top_k={top_k}, top_p={top_p}",
+                    "at least 0; above 0 and at most 1",
+                )
+            )
         if not len(prompt):
             raise ArgumentError(lesson("sample", "an empty prompt", "at least one character"))
         scores, state = self(prompt[:, None])
         for written in range(length):
-            drawn = _draw(scores.numpy()[-1, 0], temperature, rng)
+            drawn = _draw(scores.numpy()[-1, 0], temperature, top_k, top_p, rng)
             yield drawn
             if written + 1 < length:
                 scores, state = self(np.array([[drawn]]), state)
 
 
-def _draw(scores: np.ndarray[Any, Any], temperature: float, rng: np.random.Generator) -> int:
+def _draw(
+    scores: np.ndarray[Any, Any],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    rng: np.random.Generator,
+) -> int:
     if temperature == 0:
         return int(scores.argmax())
     below = scores.astype(np.float64) - scores.max()
     with np.errstate(over="ignore"):  # a tiny temperature sends the rest to minus infinity
         weights = np.exp(below / temperature)
+    if top_k or top_p < 1:
+        likeliest = np.argsort(-weights, kind="stable")[: top_k or None]
+        share = weights[likeliest].cumsum()
+        kept = likeliest[: 1 + share.searchsorted(top_p * share[-1])]
+        weights[np.setdiff1d(np.arange(len(weights)), kept)] = 0
     ladder = weights.cumsum()
     # side="right" never lands on a step of height zero
     return int(ladder.searchsorted(rng.random() * ladder[-1], side="right"))

@@ -20,6 +20,7 @@ from minigrad.graph import evaluate
 
 from . import lstm_manual
 from .lstm import LSTM
+from .terminal import heading
 
 Array = np.ndarray[Any, Any]
 
@@ -221,6 +222,7 @@ def run(args: argparse.Namespace) -> int:
     for option, low in (("seq", 1), ("batch", 1), ("hidden", 1), ("seed", 0)):
         if getattr(args, option) < low:
             raise ArgumentError(f"--{option} {getattr(args, option)}: at least {low}")
+    heading("The same gradient twice", "Autodiff, and backpropagation through time derived by hand, on a first batch of text.")
     corpus = Corpus.read(args.file, args.encoding)
     codes = next(corpus.batches(args.seq, args.batch))
     problem = problem_from_text(codes, n_a=args.hidden, seed=args.seed)

@@ -17,10 +17,11 @@ from minigrad.op import OPS, PUBLIC
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Mark what needs PyTorch, so that ``pytest -m torch`` runs just that."""
+    """Mark what needs an oracle, so that ``pytest -m torch`` runs just that."""
     for item in items:
-        if "torch" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.torch)
+        for oracle in ("torch", "onnxruntime"):
+            if oracle in getattr(item, "fixturenames", ()):
+                item.add_marker(getattr(pytest.mark, oracle))
 
 
 @pytest.fixture

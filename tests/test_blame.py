@@ -161,7 +161,7 @@ def test_what_is_asked_wrongly_is_told(asked):
 def forward(right, wrong):
     source = inspect.getsource(lstm_manual.forward)
     assert source.count(right) == 1
-    space = dict(vars(lstm_manual))
+    space = dict(lstm_manual.forward.__globals__)
     exec(source.replace(right, wrong), space)
     return space["forward"]
 

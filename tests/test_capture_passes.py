@@ -5,6 +5,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import capture
+from minigrad.capture import stages
 from minigrad.capture.passes import EXACT, FAST, run_passes
 from minigrad.capture.program import Step
 from minigrad.capture.recorder import record
@@ -149,6 +150,40 @@ def test_a_small_product_is_cut(rng):
     assert of("matmul", fast.optimized)[0].output.like.shape == (2, 128, 40)
 
 
+def test_a_stage_of_all_gates_or_time_steps_is_one_call(rng):
+    cell, x = LSTMCell(8, 12, dtype=np.float64, rng=rng), rng.normal(size=(12, 8, 20))
+
+    def last(cell, x):
+        a = c = mg.tensor(np.zeros((12, 20)))
+        for x_t in mg.unstack(x):
+            a, c = cell(x_t, (a, c))
+        return a
+
+    fast = capture(lambda cell, x: mg.vjp(last, cell, x)[1](np.ones((12, 20))))
+    fast(cell, x)
+    assert [len(of("sigmoid", p)) for p in (fast.program, fast.optimized)] == [36, 12]
+    assert [len(of("subtract", p)) for p in (fast.program, fast.optimized)] == [60, 2]  # 1 − Γ of all gates, 1 − tanh² of both
+    for step in of("subtract", fast.optimized):
+        assert step.output.like.size <= stages.IN_CACHE
+
+
+def test_stages_of_other_constants_or_in_need_of_each_other_stay_apart(rng):
+    x = rng.normal(size=(4, 3))
+
+    def f(x):
+        y = x
+        for _ in range(3):
+            y = mg.exp(y * 0.5)
+        return [y, *((row * (k + 1.0)) for k, row in enumerate(mg.unstack(x)))]
+
+    fast = capture(f)
+    for _ in range(2):
+        for got, want in zip(fast(x), f(mg.tensor(x)), strict=True):
+            np.testing.assert_allclose(got.data, want.data, rtol=1e-14)
+    assert len(of("exp", fast.optimized)) == 3
+    assert len(of("multiply", fast.optimized)) == 3 + 4
+
+
 def test_random_programs_change_by_rounding_alone():
     changed = 0
     for seed in range(90):
@@ -183,3 +218,26 @@ def test_steps_come_in_an_order_that_works():
     circle = Step(OPS["sin"], (exp.output,), {}, sin.output)
     with pytest.raises(ValueError, match="need each other"):
         in_order([circle, exp], made | {sin.output: circle})
+
+
+def test_a_stage_written_in_numpy_is_laid_open_and_shared_with_its_rule(rng):
+    def f(x):
+        return mg.value_and_grad(lambda x: mg.sum(mg.layer_norm(x, axis=0) ** 3))(x)
+
+    x = rng.normal(size=(5, 4))
+    captured = capture(f, exact=True)
+    for _ in range(2):
+        for got, want in zip(captured(x), f(mg.tensor(x)), strict=True):
+            assert got.data.tobytes() == want.data.tobytes()
+    assert of("standardize", captured.program)
+    assert not of("standardize", captured.optimized)
+    # of x, of its square, and in the rule two more; without sharing there would be six
+    assert len(of("mean", captured.optimized)) == 4
+
+
+def test_a_stage_that_asks_for_a_value_stays_closed(user_op):
+    odd = user_op("odd_sign", lambda x, /: np.exp(x) if x.sum() > 0 else np.exp(-x), lambda g, y, x: g)
+    captured = capture(lambda x: odd(x))
+    for x in (np.ones(2), -np.ones(2), np.ones(2)):
+        assert captured(x).data.tolist() == odd(mg.tensor(x)).data.tolist()
+    assert [s.op.name for s in captured.optimized.steps] == ["odd_sign"]

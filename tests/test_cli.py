@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import models.__main__ as cli
 from minigrad.errors import ArgumentError
 from models import terminal
 from models.text import Corpus
-from models.training import Checkpoint
+from models.training import Checkpoint, Recipe, flag
 
 ROOT = Path(cli.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
@@ -123,7 +124,7 @@ BAD = [
     ),
     ("train short.txt --encoding klingon", 2, "--encoding klingon: Python has no text encoding"),
     ("train missing.txt", 3, "missing.txt: No such file"),
-    ("train .", 3, "(Is a directory|Permission denied)"),
+    ("train .", 3, "--seq 50 --batch 32 need >= .* characters: directory has 57; write --batch 1"),
     ("train --lr nan", 2, "--lr nan: a number of at least"),
     ("train --lr -1", 2, "--lr -1.0: a number of at least"),
     ("train --lr 1e9", 2, "--lr 1000000000.0: .* at most 10"),
@@ -131,7 +132,7 @@ BAD = [
     (
         "train --hidden 1000000000",
         2,
-        r"--hidden 1000000000 .* about \d+.\d EB of memory; this machine has",
+        r"--hidden 1000000000 .* about \d+.\d [EZ]B of memory; this machine has",
     ),
     ("train --hidden many", 2, "argument --hidden: invalid int value: 'many'"),
     ("train --steps 0", 2, "--steps 0"),
@@ -140,6 +141,18 @@ BAD = [
     ("train --length -1", 2, "--length -1"),
     ("train --out nowhere/model.st", 5, "--out nowhere.model.st: its directory does not exist"),
     ("train --out .", 5, "is a directory"),
+    ("train --plot nowhere/loss.png", 5, "--plot nowhere.loss.png: its directory does not"),
+    ("train --plot loss.docx", 2, "--plot loss.docx: a name that ends in .*.png"),
+    ("train --log nowhere/run.csv", 5, "--log nowhere.run.csv: its directory does not exist"),
+    ("train --log run.log", 2, "--log run.log: NAME.csv, or a directory for TensorBoard"),
+    ("train --log notes.csv", 3, "--log notes.csv: this file is not the log of a training"),
+    ("train --top-k -1", 2, "--top-k -1: at least 0"),
+    ("train --top-p 0", 2, "--top-p 0.0: above 0, and at most 1"),
+    ("train --clip-norm -1", 2, "--clip-norm -1.0: a number of at least 0"),
+    ("train --optimizer adem", 2, "--optimizer adem: adam, adamw, .* or adagrad"),
+    ("train --momentum 0.5", 2, "--momentum 0.5: --optimizer adam has no use for it; write"),
+    ("train short.txt --suffix txt", 2, "--suffix txt: it chooses files of a directory"),
+    ("train . --suffix .rst", 3, "no text below it with the suffix .rst"),
     ("train --resume missing.st", 4, "missing.st: No such file"),
     ("sample missing.st", 4, "missing.st: No such file"),
     ("sample empty.txt", 4, "empty.txt: truncated"),
@@ -164,6 +177,7 @@ def test_every_mistake_is_a_line_on_stderr(
 ) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "short.txt").write_text("x" * 57)
+    (tmp_path / "notes.csv").write_bytes(b"a,b\n\0")
     (tmp_path / "windows.txt").write_bytes(b"x\n" * 209 + b"x" * 6629 + b"\x92s")
     monkeypatch.chdir(tmp_path)
     assert cli.main([word.replace("{}", str(trained[0])) for word in line.split()]) == status
@@ -187,7 +201,15 @@ def await_row(process: subprocess.Popen[str]) -> str:
 
 
 LONG = [*TINY, "--steps", "200000"]
-SECONDS = [*TINY, "--steps", "1000"]
+SECONDS = [*TINY, "--steps", "600"]
+
+
+def rows(log: Path) -> list[str]:
+    """The lines of a table of which a clock knows nothing; their times never fall."""
+    cells = [line.split(",") for line in log.read_text().splitlines()[1:]]
+    times = [float(line[-1]) for line in cells]
+    assert times == sorted(times)
+    return [",".join(line[:-1]) for line in cells]
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +217,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short text, and a checkpoint of a training that nothing disturbed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "prose.txt").write_text(Corpus.read().content[:6000], "utf-8")
-    assert run("train", "prose.txt", *SECONDS, "--out", "whole.st", cwd=folder)[0] == 0
+    words = [*SECONDS, "--out", "whole.st", "--log", "whole.csv"]
+    assert run("train", "prose.txt", *words, cwd=folder)[0] == 0
     return folder / "whole.st"
 
 
@@ -203,21 +226,50 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_is_saved(number: signal.Signals, uninterrupted: Path) -> None:
     folder = uninterrupted.parent
-    saved = folder / f"{number.name}.st"
-    with start("train", "prose.txt", *SECONDS, "--out", saved.name, cwd=folder) as process:
+    saved, log = (folder / f"{number.name}.{kind}" for kind in ("st", "csv"))
+    plot = [folder / "loss.png"] if number == signal.SIGINT else []
+    words = [*SECONDS, "--out", saved.name, "--log", log.name]
+    words += [word for path in plot for word in ("--plot", path.name)]
+    with start("train", "prose.txt", *words, cwd=folder) as process:
         await_row(process)
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")
     step = Checkpoint.load(saved).meta["step"]
-    assert 100 <= step < 1000
+    assert 60 <= step < 600
     assert f"after update {step}; saved {saved.name}" in out
     assert f"python -m models sample {saved.name}\n" in out
+    assert rows(log) == rows(folder / "whole.csv")[:step]
+    for path in plot:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        path.unlink()
     # to go on, as it says, leads where the training would have come without the stop
-    words = re.search(r"go on +python -m models (.*)", out)
-    assert words is not None
-    assert run(*words[1].split(), cwd=folder)[0] == 0
+    line = re.search(r"go on +python -m models (.*)", out)
+    assert line is not None
+    assert run(*line[1].split(), cwd=folder)[0] == 0
     assert saved.read_bytes() == uninterrupted.read_bytes()
+    assert rows(log) == rows(folder / "whole.csv")
+    assert all(path.exists() for path in plot)
+
+
+@posix
+def test_a_killed_training_is_logged_without_gap_or_repetition(uninterrupted: Path) -> None:
+    folder = uninterrupted.parent
+    words = [*SECONDS, "--out", "killed.st", "--log", "killed.csv"]
+    with start("train", "prose.txt", *words, cwd=folder) as process:
+        await_row(process)
+        assert process.stdout is not None
+        await_row(process)  # by now the first checkpoint is whole
+        process.kill()
+    step, log = Checkpoint.load(folder / "killed.st").meta["step"], folder / "killed.csv"
+    assert 60 <= step <= len(rows(log))
+    with log.open("a") as file:  # more than it had time for: lines that come again, and a half one
+        file.writelines(f"{step + k},9.0,,1.0,1.0,9.0\n" for k in range(1, 5))
+        file.write(f"{step + 5},9.")
+    words = ["--resume", "killed.st", "--log", "killed.csv", "--length", "40"]
+    assert run("train", "prose.txt", *words, cwd=folder)[0] == 0
+    assert (folder / "killed.st").read_bytes() == uninterrupted.read_bytes()
+    assert rows(log) == rows(folder / "whole.csv")
 
 
 @posix
@@ -279,6 +331,79 @@ def test_one_blas_thread_unless_asked(tmp_path: Path) -> None:
 # --- without a process -------------------------------------------------------------------
 
 
+def test_a_directory_and_what_training_leaves_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text(f"This is the text of {name}. " * 20)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\0\0")
+    words = ["train", ".", *TINY, "--out", "here.st", "--log", "run.csv", "--log", "events/"]
+    assert cli.main([*words, "--plot", "loss.svg"]) == 0
+    out = capsys.readouterr().out
+    assert "files     2, 1.2 kB: one.txt 580 bytes, two.txt 580 bytes\n" in out
+    assert "skipped   1: photo.jpg: binary\n" in out
+    left = {"here.st", "here.best.st", "run.csv", "events", "loss.svg"}
+    assert left <= {path.name for path in tmp_path.iterdir()}
+    # the same text as before, although there are now five more files
+    words = ["train", ".", "--resume", "here.st", "--steps", "30", "--log", "run.csv"]
+    assert cli.main([*words, "--log", "events", "--plot", "loss.svg", "--length", "9"]) == 0
+    assert "resumed   after update 20\n" in capsys.readouterr().out
+    assert len(rows(tmp_path / "run.csv")) == 30
+    assert len(list((tmp_path / "events").iterdir())) == 2
+
+
+def test_early_stopping_says_what_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prose.txt").write_text(Corpus.read().content[:2000], "utf-8")
+    words = ["train", "prose.txt", *TINY, "--steps", "900", "--validate", "2", "--lr", "2"]
+    assert cli.main([*words, "--patience", "3", "--out", "m.st"]) == 0
+    out = capsys.readouterr().out
+    last, best = (Checkpoint.load(tmp_path / name) for name in ("m.st", "m.best.st"))
+    step = last.meta["step"]
+    assert step == best.meta["step"] + 6 < 900
+    assert f"stopped early  after update {step}: no better in 3 readings of the held-out" in out
+    assert "sample m.best.st --temperature" in out
+    assert "go on          python -m models train prose.txt --encoding utf-8 --resume m.st" in out
+    text = out[out.index("\n\nThe ") + 2 : out.index("\n\n  stopped early")]
+    assert cli.main(["sample", "m.best.st", "--length", "40"]) == 0
+    assert capsys.readouterr().out == text + "\n"  # it is the best one that writes
+    # as it was left
+    assert cli.main(["train", "prose.txt", "--resume", "m.st", "--length", "1"]) == 0
+    out = capsys.readouterr().out
+    assert f"resumed   after update {step}, where it had ended; to go on, give it more --pat" in out
+    assert Checkpoint.load(tmp_path / "m.st").meta["step"] == step
+    # with more patience, elsewhere: what was best before goes along
+    words = ["train", "prose.txt", "--resume", "m.st", "--out", "n.st", "--length", "1"]
+    assert cli.main([*words, "--patience", "4"]) == 0
+    assert Checkpoint.load(tmp_path / "n.st").meta["step"] >= step + 2
+    assert Checkpoint.load(tmp_path / "n.best.st").meta["best"] <= best.meta["best"]
+
+
+def test_choosing_among_likely_characters(
+    trained: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sample(*words: str) -> str:
+        assert cli.main(["sample", str(trained[0]), "--length", "60", *words]) == 0
+        return capsys.readouterr().out
+
+    certain = sample("--temperature", "0")
+    assert sample("--top-k", "1") == sample("--top-p", "1e-9", "--seed", "3") == certain
+    assert len({sample(), sample("--top-k", "9"), sample("--top-p", "0.5"), certain}) == 4
+
+
+def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.dispatch(["train", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for each in fields(Recipe):
+        value = "" if each.default is False else f" {each.name.upper()}"
+        assert f"{flag(each.name)}{value} " in out
+    assert "how the learning rate falls (constant, cosine, linear, step, plateau) (default" in out
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.dispatch(["--help"])
@@ -296,7 +421,7 @@ def test_the_main_job(failing: str | None, monkeypatch: pytest.MonkeyPatch) -> N
             done.append(name)
             return int(name == failing)
 
-        return cli.Command(lambda parser: None, do)
+        return cli.Command("", lambda parser: None, do)
 
     monkeypatch.setattr(cli, "COMMANDS", {name: stand_in(name) for name in cli.COMMANDS})
     assert cli.dispatch([]) == (1 if failing else 0)

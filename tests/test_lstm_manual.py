@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+import json
 from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import lstm_manual
+import models.__main__ as cli
 from models.lstm_manual import (
     BIASES,
     WEIGHTS,
     backward,
     backward_batched,
+    batched,
+    chunked,
+    count_paths,
+    document_literal,
+    final_formula,
     forward,
     forward_batched,
+    paths,
+    per_block,
+    per_path,
     sigmoid,
 )
 
@@ -254,7 +261,7 @@ def test_the_batched_form_is_the_block_form(
     assert_close(cache["outputs"], values["outputs"], "outputs")
     want = backward(values, d_outputs, d_state)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lstm_manual, "IN_CACHE", at_once)
+        patch.setattr(batched, "IN_CACHE", at_once)
         got = backward_batched(cache, d_outputs, d_state)
     assert set(got) == {*PARAMETERS, "a<0>", "c<0>", "x"}
     for name, gradient in got.items():
@@ -350,15 +357,185 @@ def test_saturated_gates_give_finite_gradients(run: Any, back: Any) -> None:
                 assert np.isfinite(gradient).all()
 
 
-def test_only_numpy_is_imported() -> None:
-    tree = ast.parse(Path(lstm_manual.__file__).read_text(encoding="utf-8"))
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names] if isinstance(node, ast.Import)
-            else ["." * node.level + (node.module or "")] if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }  # fmt: skip
-    assert imported <= {"__future__", "collections", "typing", "numpy"}
+# --- the same gradient in other forms ------------------------------------------------------------
+
+
+TOTALS = {*PARAMETERS, "a<0>", "c<0>", "x"}
+
+
+def derived(sizes: tuple[int, ...], **options: Any) -> tuple[Arrays, Array, Arrays]:
+    """Values, dError/da, and the adjoints by the block form, which complex steps confirm above."""
+    params, inputs, d_outputs = problem(*sizes, **options)
+    cache = forward(params, *inputs)
+    return cache, d_outputs, backward(cache, d_outputs)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 4, 3), (2, 1, 4, 3), (3, 3, 2, 4), (4, 2, 4, 3), (6, 1, 1, 2)], ids=str)
+def test_the_sum_over_all_paths_is_the_gradient(sizes: tuple[int, ...]) -> None:
+    cache, d_outputs, want = derived(sizes)
+    got = per_path(cache, d_outputs)
+    assert set(got) == TOTALS
+    for name, gradient in got.items():
+        assert_close(gradient, want[name], name, digits=3e-15 if sizes[0] < 5 else 1e-14, floor=1.0)
+
+
+def test_the_papers_count_of_paths() -> None:
+    counts = [count_paths(T, "W_f") for T in range(1, 7)]
+    assert counts == [1, 7, 37, 182, 878, 4214]
+    assert [count_paths(T, "W_o") for T in range(1, 7)] == [1, 6, 30, 145, 696, 3336]
+    assert sum(count_paths(3, name) for name in WEIGHTS) == 141
+    for T in range(1, 6):
+        cache, d_outputs, _ = derived((T, 1, 1, 2))
+        listed = [path.nodes for path in paths(cache, d_outputs)]
+        assert len(set(listed)) == len(listed)
+        starts = [nodes[0] for nodes in listed]
+        for name in {*starts}:
+            assert starts.count(name) == count_paths(T, name), (T, name)
+        assert {*starts} == {*PARAMETERS, "a<0>", "c<0>", *(f"x<{t}>" for t in range(1, T + 1))}
+
+
+def test_a_path_is_a_walk_along_the_equations() -> None:
+    cache, d_outputs, want = derived((3, 2, 4, 3))
+    found = {str(path): path for path in paths(cache, d_outputs, "W_f")}
+    path = found["W_f → sum_f<1> → Γ_f<1> → c<1> → c<2> → a<2> → Error<2>"]
+    a, c = cache["Γ_o<2>"] * (1 - cache["tanh_c<2>"] ** 2), cache["Γ_f<2>"]
+    gate = cache["Γ_f<1>"] * (1 - cache["Γ_f<1>"])
+    by_hand = (d_outputs[1].T * a * c * cache["c<0>"] * gate) @ cache["z<1>"].T
+    assert_close(path.product, by_hand, digits=1e-15)
+    assert [factor.formula for factor in path.factors] == [
+        "dError<2>/da<2>", "Γ_o<2> (1 − tanh_c<2>²)", "Γ_f<2>", "c<0>", "Γ_f<1> (1 − Γ_f<1>)", "z<1>",
+    ]  # fmt: skip
+    for t in (1, 2, 3):  # row t of the gradient: the paths that enter at block t
+        row = sum(p.product for p in found.values() if p.nodes[1] == f"sum_f<{t}>")
+        assert_close(np.asarray(row), want[f"W_f at t={t}"], digits=1e-14)
+
+
+def test_too_many_paths_are_refused_and_unknown_starts_named() -> None:
+    cache, d_outputs, _ = derived((5, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"T = 5 blocks have 878 paths from W_f alone.*at most T = 4, or 7 if n_a = 1"):
+        per_path(cache, d_outputs)
+    cache, d_outputs, _ = derived((2, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"no path starts at 'x<3>'; one of W_c, .*x<1>, x<2>"):
+        next(paths(cache, d_outputs, "x<3>"))
+    with pytest.raises(ValueError, match="d_outputs has shape"):
+        per_path(cache, d_outputs[1:])
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 10, 12])
+def test_chunked_is_the_gradient(length: int) -> None:
+    params, inputs, d_outputs = problem(10, 3)
+    cache = forward(params, *inputs)
+    d_state = d_outputs[0], d_outputs[3]
+    want = backward(cache, d_outputs, d_state)
+    got = chunked(cache, d_outputs, d_state, length=length)
+    ends = range(length, 10, length)
+    handed = {key for s in ends for key in (f"a<{s}> via z<{s + 1}>", f"c<{s}> via c<{s + 1}>")}
+    assert set(got) == TOTALS | handed
+    for name, gradient in got.items():
+        assert_close(gradient, want[name], name, digits=1e-14)
+
+
+def test_truncated_chunks_take_the_state_as_given() -> None:
+    params, inputs, d_outputs = problem(7, 2)
+    cache = forward(params, *inputs)
+    got = chunked(cache, d_outputs, length=3, truncate=True)
+    assert set(got) == TOTALS
+    starts = (0, 3, 6)
+    parts = []
+    for s in starts:
+        state = cache[f"a<{s}>"].T, cache[f"c<{s}>"].T
+        own = d_outputs[s : s + 3]
+        parts.append(backward(forward(params, inputs[0][s : s + 3], *state), own))
+    for name in PARAMETERS:
+        assert_close(got[name], np.sum([part[name] for part in parts], axis=0), name)
+    assert_close(got["x"], np.concatenate([part["x"] for part in parts]), "x")
+    for name in ("a<0>", "c<0>"):
+        assert_close(got[name], parts[0][name], name)
+    assert np.abs(got["W_f"] - backward(cache, d_outputs)["W_f"]).max() > 0.01
+    with pytest.raises(ValueError, match="at least 1 block"):
+        chunked(cache, d_outputs, length=0)
+
+
+def test_the_printed_formula_is_wrong_from_the_first_fork_on() -> None:
+    """With a zero state and two blocks it still gives W_f and W_o, whose derivation the paper shows."""
+    for T, right in {1: TOTALS, 2: {"W_f", "W_o", "b_f", "b_o"}, 3: set()}.items():
+        cache, d_outputs, want = derived((T, 2, 4, 3), zero_state=True)
+        got = document_literal(cache, d_outputs)
+        assert set(got) == TOTALS
+        close = {name for name in PARAMETERS if np.allclose(got[name], want[name], rtol=1e-12, atol=1e-14)}
+        assert close == right & {*PARAMETERS}, T
+
+
+def test_per_block_is_the_derivation() -> None:
+    assert per_block is backward
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_final_formula_holds_with_its_numbers(name: str) -> None:
+    """One weight that is a number: what is printed, computed by Python, is row t of the gradient."""
+    cache, _, grads = derived((3, 1, 1, 2))
+    python = str.maketrans({"⊙": "*", "−": "-", "²": "**2", "ᵀ": ""})
+    for t in (1, 2, 3):
+        what, chain, formula, plugged, result = final_formula(cache, grads, name, t)
+        assert what == f"dError/d{name} at t={t}"
+        assert chain.endswith(f"∂sum_{name[-1]}<{t}>/∂{name}")
+        assert ("δc<" in formula) == (t < 3 and name[-1] != "o")
+        number, _, z = plugged.translate(python).partition(" · ")
+        got = eval(number) * (np.array(eval(z)) if z else 1)
+        want = grads[f"{name} at t={t}"].ravel()
+        np.testing.assert_allclose(got, want if z else want[0], rtol=2e-5)
+        shown = np.array(eval(result.translate(python))).ravel()
+        np.testing.assert_allclose(shown, want, rtol=2e-5)
+    with pytest.raises(ValueError, match="at t=4; one of W_f"):
+        final_formula(cache, grads, name, 4)
+
+
+# --- python -m models paths -----------------------------------------------------------------------
+
+
+def test_the_command_prints_every_path_and_their_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    python = str.maketrans({"−": "-", "·": "*"})
+    assert cli.main(["paths", "b_f", "--T", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "dError/db_f: 37 paths, T = 3"
+    walks = [k for k, line in enumerate(lines) if "→" in line]
+    assert len(walks) == 37
+    walk = "b_f → sum_f<1> → Γ_f<1> → c<1> → c<2> → a<2> → sum_o<3> → Γ_o<3> → a<3> → Error<3>"
+    assert sum(lines[k].endswith(f"  {walk}") for k in walks) == 1
+    for k in walks:  # the walk, its derivatives, their numbers, the product
+        names, numbers, product = (line.partition("= ")[2] or line for line in lines[k + 1 : k + 4])
+        assert names.count(" · ") == numbers.count(" · ") == lines[k].count("→") - 1
+        assert eval(numbers.translate(python)) == pytest.approx(eval(product.translate(python)), rel=1e-4)
+    total, block = (line.split()[-1] for line in lines[-2:])
+    assert total == block
+
+
+@pytest.mark.parametrize("name", ["W_c", "a<0>", "x<2>"])
+def test_the_command_takes_any_start_and_size(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", name, "--T", "2", "--hidden", "2", "--inputs", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split()[4:] == lines[-1].split()[3:]
+    assert cli.main(["paths", name, "--hidden", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == count_paths(2, name)
+    assert found[0]["nodes"][0] == name
+    assert found[0]["factors"][0]["by"] == name
+
+
+def test_the_command_writes_one_row_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", "W_f", "--t", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "dError/dW_f at t=1",
+        "  = (δa<1> · ∂a<1>/∂c<1> + δc<2> · ∂c<2>/∂c<1>) · ∂c<1>/∂Γ_f<1> · ∂Γ_f<1>/∂sum_f<1> · ∂sum_f<1>/∂W_f",
+    ]
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--T", "5", "--hidden", "2"], "at most T = 4"), (["--T", "0"], "--T 0: at least 1"), (["q"], "no path starts at 'q'"),
+    (["--t", "3"], "at t=3; one of W_f"), (["--seed", "-1"], "--seed -1"),
+])  # fmt: skip
+def test_what_the_command_cannot_do_is_told(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paths", *words]) == 2
+    assert says in capsys.readouterr().err

@@ -288,7 +288,7 @@ def test_each_formula_gives_the_numbers_beside_it(error):
 
 def test_local_derivatives_are_the_papers(error):
     write = Text().write
-    said = {box.name: {d.name: (write(d.expr), d.diagonal) for d in account.local}
+    said = {box.name: {d.name: (write(d.expr), d.itself) for d in account.local}
             for box, account in accounts(sketch(error)).items() if not box.sign}  # fmt: skip
     assert said["c<3>"] == {"c<2>": ("Γ_f<3>", True), "Γ_f<3>": ("c<2>", True),
                             "Γ_u<3>": ("c̃<3>", True), "c̃<3>": ("Γ_u<3>", True)}  # fmt: skip

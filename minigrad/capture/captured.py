@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Hashable
 from threading import RLock
 from typing import Any
@@ -12,12 +13,17 @@ import numpy as np
 from ..errors import ArgumentError, ModeError, lesson
 from ..mode import get_mode
 from ..nn import Module
-from ..tensor import Tensor, constant, tensor
+from ..tensor import Tensor, constant, leaf_like, tensor
 from ..tree import Rebuild, flatten
 from .passes import EXACT, FAST, run_passes
-from .program import Program, Step, Value
+from .program import Program, Source, Step, Value
 from .recorder import record
 from .replay import Replay
+from .scalars import as_scalars, is_scalar
+
+STATE = ("parameter", "buffer")
+MANY = 8
+"""So many recordings are kept for one signature, for other settings and layouts."""
 
 
 class Captured:
@@ -36,7 +42,7 @@ class Captured:
     def __init__(self, f: Callable[..., Any], verify: bool = False, exact: bool = False) -> None:
         functools.update_wrapper(self, f)
         self.f, self.verify, self.exact = f, verify, exact
-        self.known: dict[Hashable, _Trace] = {}
+        self.known: dict[Hashable, list[_Trace]] = {}
         self.newest: _Trace | None = None
         self.lock = RLock()  # the buffers of a replay belong to one call at a time
 
@@ -46,17 +52,20 @@ class Captured:
             return self.f(*args, **kwargs)  # a part of what somebody else records
         leaves, rebuild, _ = flatten((args, kwargs))
         arrays = [_array(leaf) for leaf in leaves]
-        signature = mode.grad, *_signature((args, kwargs), arrays)
+        signature = mode.grad, *_signature((args, kwargs), leaves, arrays)
+        given = [leaf for leaf, a in zip(leaves, arrays, strict=True) if a is not None]
         with self.lock:
-            trace = self.known.get(signature)
-            if trace is None or not trace.fits():
+            traces = self.known.setdefault(signature, [])
+            trace = next((t for t in traces if t.fits(given)), None)
+            if trace is None:
                 trace = _Trace(self, leaves, arrays, rebuild)
                 if self.verify:
                     trace.verify(_Trace(self, leaves, arrays, rebuild))
-                self.known[signature] = self.newest = trace
-                return trace.first
+                traces.append(trace)
+                del traces[:-MANY]
             self.newest = trace
-            return trace.replay(arrays)
+            # the first call is replayed too: its bits are those of any other
+            return trace.replay(given, [a for a in arrays if a is not None])
 
     @property
     def program(self) -> Program:
@@ -77,31 +86,39 @@ class Captured:
 
 
 class _Trace:
-    """One signature's recording, and its replay."""
+    """One recording, and its replay."""
 
     def __init__(self, captured: Captured, leaves: list[Any], arrays: list[Any], rebuild: Rebuild) -> None:
-        traced = [None if a is None else tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
-        args, kwargs = rebuild(iter([x if t is None else t for x, t in zip(leaves, traced, strict=True)]))
-        self.program, result, self.rebuild = record(captured.f, args, kwargs, [t for t in traced if t is not None])
-        returned, _, _ = flatten(result)
-        self.first = self.rebuild(iter([_leaves_here(x) for x in returned]))
-        self.replayed = Replay(run_passes(self.program, EXACT if captured.exact else FAST), captured.exact)
+        traced = [x if a is None else _traced(x, a) for x, a in zip(leaves, arrays, strict=True)]
+        args, kwargs = rebuild(iter(traced))
+        given = [t for t, a in zip(traced, arrays, strict=True) if a is not None]
+        self.program, _, self.rebuild = record(captured.f, args, kwargs, given)
+        program = run_passes(self.program, EXACT if captured.exact or is_scalar(self.program) else FAST)
+        self.replayed = (None if captured.exact else as_scalars(program)) or Replay(program, captured.exact)
+        self.layouts = [(s.place, v.like.strides) for v, s in self.replayed.program.sources.items() if s.kind in STATE]
+        for program in (self.program, self.replayed.program):
+            program.forget()
 
-    def fits(self) -> bool:
-        """Whether what is read besides the arguments still has the shapes that were recorded."""
-        sources = self.replayed.program.sources
-        return all(s.kind != "parameter" or (s.place.shape, s.place.dtype) == (v.like.shape, v.like.dtype)
-                   for v, s in sources.items())  # fmt: skip
+    def fits(self, given: list[Any]) -> bool:
+        """Whether what is read besides the arguments is as it was when recorded: how the arrays are laid
+        out, which tensors have a gradient, the settings."""
+        return (all(leaf._node.value.strides == strides for leaf, strides in self.layouts)
+                and all(_now(given, owner, name) == value for owner, name, value in self.program.settings))  # fmt: skip
 
-    def replay(self, arrays: list[Any]) -> Any:
+    def replay(self, given: list[Any], arrays: list[Any]) -> Any:
         program = self.replayed.program
-        given = [a for a in arrays if a is not None]
-        read = [given[s.place] if s.kind == "argument" else s.place._node.value for s in program.sources.values()]
+        read = [_read(source, given, arrays) for source in program.sources.values()]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # as in a rule with poles
-            found = iter(self.replayed.run(*read))
-        outputs = [_made(next(found)) if isinstance(x, Value) else x for x in program.outputs]
-        for parameter, _ in program.effects:
-            parameter.grad = _made(next(found))
+            results = iter(self.replayed.run(*read))
+        outputs = [_made(next(results)) if isinstance(x, Value) else x for x in program.outputs]
+        tensors, slots, values = [], [], []
+        for effect in program.effects:
+            found = next(results) if isinstance(effect.value, Value) else effect.value
+            tensor = given[effect.on] if isinstance(effect.on, int) else effect.on
+            tensors.append(tensor)
+            slots.append("_node" if effect.attribute == "data" else "_grad")
+            values.append(leaf_like(tensor, found) if effect.attribute == "data" else None if found is None else _made(found))
+        deque(map(setattr, tensors, slots, values), maxlen=0)  # all or nothing: no signal comes into a loop in C
         return self.rebuild(iter(outputs))
 
     def verify(self, again: _Trace) -> None:
@@ -137,8 +154,8 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
     ----------
     f : callable
         Takes trees of arrays, tensors and Modules; whatever is no array (numbers, strings) belongs
-        to the signature.  It may call `mg.grad`, `mg.value_and_grad`, ``.backward()``: the reverse
-        pass is recorded like everything else.
+        to the signature.  It may call `mg.grad`, `mg.value_and_grad`, ``.backward()``, the step of an
+        optimiser: all is recorded.
     verify : bool
         Record each signature twice, and raise if the recordings differ.
     exact : bool
@@ -154,32 +171,63 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
     Raises
     ------
     ModeError
-        `f` branches on a value, replaces a leaf's array (an optimiser's step, running statistics),
+        `f` branches on a value, gives a leaf an array that is not computed from tensors,
         or (with `verify`) reads something that changes.
 
     Notes
     -----
-    Read at each call: the arguments, parameters (leaves that require a gradient), and random
-    generators, which draw anew.  Everything else is frozen as it was when recorded;
-    ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew, and so
-    is a Module argument in another mode (``.eval()``) or with other buffers.
+    Read at each call: the arguments, parameters (leaves that require a gradient) and their ``.grad``,
+    buffers (`mg.nn.Buffer`: running statistics, an optimiser's moments and learning rate), and random
+    generators, which draw anew.  New arrays and gradients of parameters and buffers are left at the end
+    of a call, all of them or, after an exception, none.  Everything else is frozen as it was when
+    recorded; ``print(captured.program)`` lists it.  Other shapes, dtypes or layouts are recorded anew,
+    and so are a Module in another mode (``.eval()``) and other settings of an optimiser.
     """
     if not callable(f):
         raise ArgumentError(lesson("capture", f"got {type(f).__name__}", "a function", "mg.capture(step)"))
     return Captured(f, verify, exact)
 
 
+def _is_leaf(x: Any) -> bool:
+    """Whether it is a tensor that gradients and new arrays are left on."""
+    return isinstance(x, Tensor) and x._node.op is None and x._node.handle is not None
+
+
+def _traced(x: Any, array: Any) -> Tensor:
+    """What the function is given for an argument when it is recorded."""
+    if _is_leaf(x):
+        return x  # type: ignore[no-any-return]
+    out = tensor(array, requires_grad=isinstance(x, Tensor) and x.requires_grad)
+    out._node.handle = None  # no leaf: no gradient is left there
+    return out
+
+
+def _read(source: Source, given: list[Any], arrays: list[Any]) -> Any:
+    """What a source holds now."""
+    if source.kind == "argument":
+        return arrays[source.place]
+    tensor = given[source.place] if isinstance(source.place, int) else source.place
+    return (tensor._grad if source.kind == "gradient" else tensor)._node.value
+
+
+def _now(given: list[Any], owner: Any, name: str) -> Any:
+    """What a setting is now; of a gradient, whether there is one."""
+    owner = given[owner] if isinstance(owner, int) else owner
+    return owner._grad is not None if name == "grad" else getattr(owner, name)
+
+
 def _array(leaf: Any) -> Any:
     """The array of an argument; None for what is part of the signature."""
     if isinstance(leaf, Tensor):
-        return leaf._node.value if isinstance(leaf._node.value, np.ndarray) else leaf.data
+        return leaf._node.value
     return leaf if isinstance(leaf, (np.ndarray, np.generic)) else None
 
 
-def _signature(tree: Any, arrays: list[Any]) -> tuple[Hashable, Hashable]:
-    leaves, _, _ = flatten(tree)
-    kinds = tuple((type(x), x) if a is None else (a.shape, a.dtype.str, _layout(a))
-                  for x, a in zip(leaves, arrays, strict=True))  # fmt: skip
+def _signature(tree: Any, leaves: list[Any], arrays: list[Any]) -> tuple[Hashable, Hashable]:
+    first: dict[int, int] = {}  # a leaf that is given twice is one
+    kinds = tuple((type(x), x) if a is None else
+                  (a.shape, a.dtype.str, _layout(a), first.setdefault(id(x), k) if _is_leaf(x) else None)
+                  for k, (x, a) in enumerate(zip(leaves, arrays, strict=True)))  # fmt: skip
     try:
         hash(kinds)
     except TypeError:
@@ -191,7 +239,7 @@ def _signature(tree: Any, arrays: list[Any]) -> tuple[Hashable, Hashable]:
 
 def _structure(tree: Any) -> Hashable:
     if isinstance(tree, Module):  # with what it does besides computing with its parameters
-        return tree, tuple(m.training for m in tree.modules()), tuple(b._node for b in tree.named_buffers().values())
+        return tree, tuple(m.training for m in tree.modules())
     if isinstance(tree, dict):
         return dict, tuple((k, _structure(v)) for k, v in tree.items())
     if isinstance(tree, (list, tuple)):
@@ -203,9 +251,5 @@ def _layout(array: Any) -> Any:
     return array.strides if isinstance(array, np.ndarray) and not array.flags.c_contiguous else None
 
 
-def _leaves_here(x: Any) -> Any:
-    return x.detach() if isinstance(x, Tensor) else x
-
-
 def _made(value: Any) -> Tensor:
-    return constant(np.asarray(value))
+    return constant(np.float64(value) if type(value) is float else np.asarray(value))

@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from .memory import Homes, is_joining, parts_of
+from .opening import laid_open
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
+from .rewriting import Writer
+from .stages import stages_merged
 from .sums import sums_joined
 
 Pass = Callable[[Program], Program]
@@ -37,7 +41,7 @@ def folded(program: Program) -> Program:
     constants = dict(program.constants)
     steps = []
     for step in program.steps:
-        if step.draws or not all(not isinstance(x, Value) or x in constants for x in step.inputs):
+        if step.draws or not constants.keys() >= set(step.reads):
             steps.append(step)
         else:
             constants[step.output] = step.output.like
@@ -73,8 +77,35 @@ def alive(program: Program) -> Program:
                    constants={v: c for v, c in program.constants.items() if v in needed})  # fmt: skip
 
 
-EXACT: tuple[Pass, ...] = (forwarded, folded, shared, alive)
-FAST: tuple[Pass, ...] = (*EXACT, sums_joined, shared, products_merged, alive, products_narrowed, shared, transposes_packed, products_cut, shared, alive)
+def joined_early(program: Program) -> Program:
+    """Exact: a slice that is joined with others is copied there when it is taken; what it was taken from
+    lives no longer than it must."""
+    homes, writer = Homes(program, exact=True), Writer(program)
+    copies: dict[Value, Step] = {}
+    joined: dict[Value, Step] = {}
+    for step in program.steps:
+        if not is_joining(step) or not homes.owns(step):
+            continue
+        inputs = list(step.inputs)
+        for i, part in enumerate(parts_of(step, step.output.like)):
+            x = step.inputs[i]
+            if (isinstance(x, Value) and x in writer.made and writer.made[x].looks_at and x not in copies
+                    and all(v in writer.made for v in homes.owners[x])
+                    and part.strides == np.empty(x.like.shape, x.like.dtype).strides):  # fmt: skip
+                copies[x] = writer.step("copy", [x], x.like.copy())
+                inputs[i] = copies[x].output
+        joined[step.output] = replace(step, inputs=tuple(inputs))
+    steps = []
+    for step in program.steps:
+        steps.append(joined.get(step.output, step))
+        if step.output in copies:
+            steps.append(copies[step.output])
+    return program.with_steps(steps)
+
+
+EXACT: tuple[Pass, ...] = (forwarded, laid_open, folded, shared, alive, joined_early)
+FAST: tuple[Pass, ...] = (*EXACT[:-1], sums_joined, shared, products_merged, alive, products_narrowed, shared, stages_merged,
+                          transposes_packed, products_cut, shared, alive, joined_early)  # fmt: skip
 
 
 def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
@@ -87,15 +118,17 @@ def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
 def _renamed(steps: tuple[Step, ...], stands: dict[Value, Operand]) -> Any:
     """The steps, reading what stands for other values by the time they run."""
     for step in steps:
-        inputs = tuple(stands.get(x, x) if isinstance(x, Value) else x for x in step.inputs)
-        yield step if inputs == step.inputs else replace(step, inputs=inputs)
+        if stands and not stands.keys().isdisjoint(step.reads):
+            step = replace(step, inputs=tuple(stands.get(x, x) if isinstance(x, Value) else x for x in step.inputs))
+        yield step
 
 
 def _with_results(program: Program, stands: dict[Value, Operand]) -> Program:
     return replace(
         program,
         outputs=tuple(stands.get(x, x) if isinstance(x, Value) else x for x in program.outputs),
-        effects=tuple((p, stands.get(g, g)) for p, g in program.effects))  # fmt: skip
+        effects=tuple(replace(e, value=stands.get(e.value, e.value) if isinstance(e.value, Value) else e.value)
+                      for e in program.effects))  # fmt: skip
 
 
 def _key(step: Step) -> Hashable:

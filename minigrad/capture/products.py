@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .program import Program, Step, Value
-from .rewriting import Writer, in_order
+from .rewriting import Writer, in_order, independent, rows_taken
 from .sums import is_product, laid_out, slices
 
 WIDE = 16
@@ -19,8 +19,6 @@ MANY = 8
 """Or it pays if so many products use it."""
 SMALL, TINY = 8e6, 1e6
 """Products of fewer multiplications are cut into some of so few at most: OpenBLAS then packs nothing."""
-MOST_BITS = 4e8
-"""Of the table that tells which products need each other."""
 
 
 def products_merged(program: Program) -> Program:
@@ -35,13 +33,13 @@ def _merged(program: Program, side: int) -> Program:
     writer = Writer(program)
     instead: dict[Value, list[Step]] = {}
     gone: set[Value] = set()
-    batches = [b for b in _independent(program, side) if len(b) > 1]
-    again = Counter(tuple(s.inputs[1 - side] for s in b) for b in batches)
+    batches = [b for b in independent(program, _sharing(program, side)) if len(b) > 1]
+    again = Counter(frozenset(s.inputs[1 - side] for s in b) for b in batches)
     for batch in batches:
         batch[:] = [batch[k] for k in writer.sorted([s.inputs[1 - side] for s in batch])]
         common, others = batch[0].inputs[side], [s.inputs[1 - side] for s in batch]
         wide = common.like.shape[side] if common.like.ndim == 2 else 1
-        if wide >= WIDE or again[tuple(others)] >= MANY:
+        if wide >= WIDE or again[frozenset(others)] >= MANY:
             first = min(batch, key=lambda s: s.output.number)
             instead[first.output] = list(_one(batch, common, others, side, writer))
             gone |= {s.output for s in batch}
@@ -65,35 +63,13 @@ def _one(batch: list[Step], common: Any, others: list[Any], side: int, writer: W
     yield from slices(whole.output, [step.output for step in batch], axis, writer)
 
 
-def _independent(program: Program, side: int) -> Iterator[list[Step]]:
-    """Products with a common operand in batches, in which none needs another."""
-    shared: dict[Any, list[Step]] = {}
+def _sharing(program: Program, side: int) -> list[list[Step]]:
+    """Products by the operand that they have in common."""
+    found: dict[Any, list[Step]] = {}
     for step in program.steps:
         if is_product(step) or (side == 1 and _is_of_vector(step)):
-            shared.setdefault(step.inputs[side], []).append(step)
-    bits: dict[Value, int] = {}
-    for group in shared.values():
-        if len(group) > 1:
-            for step in group:
-                bits[step.output] = 1 << len(bits)
-    if len(bits) * len(program.steps) > MOST_BITS:
-        return
-    needs: dict[Value, int] = {}  # which of the products a value depends on
-    for step in program.steps:
-        found = 0
-        for x in step.reads:
-            found |= needs.get(x, 0) | bits.get(x, 0)
-        needs[step.output] = found
-    for group in shared.values():
-        batch: list[Step] = []
-        inside = 0
-        for step in group if len(group) > 1 else ():
-            if needs[step.output] & inside:
-                yield batch
-                batch, inside = [], 0
-            batch.append(step)
-            inside |= bits[step.output]
-        yield batch
+            found.setdefault(step.inputs[side], []).append(step)
+    return list(found.values())
 
 
 def _is_of_vector(step: Step) -> bool:
@@ -111,7 +87,7 @@ def products_narrowed(program: Program) -> Program:
             readers.setdefault(x, []).append(step)
     results = set(program.results)
     for step in program.steps:
-        rows = [_rows(r) for r in readers.get(step.output, ())] if is_product(step) else []
+        rows = [rows_taken(r) for r in readers.get(step.output, ())] if is_product(step) else []
         if not rows or None in rows or step.output in results:
             continue
         low, high = min(r.start for r in rows if r), max(r.stop for r in rows if r)
@@ -125,15 +101,6 @@ def products_narrowed(program: Program) -> Program:
             index = (slice(r.start - low, r.stop - low),)  # type: ignore[union-attr]
             writer.step("getitem", (narrow.output,), output=reader.output, looks_at=(0,), index=index)
     return program.with_steps(in_order(writer.made.values(), writer.made)) if len(writer.made) > len(program.steps) else program
-
-
-def _rows(step: Step) -> slice | None:
-    """Which rows of a matrix a step takes, if that is all it does."""
-    index = step.params.get("index", ())
-    if step.op.name != "getitem" or len(step.inputs) > 1 or len(index) != 1 or type(index[0]) is not slice:
-        return None
-    start, stop, stride = index[0].indices(len(step.inputs[0].like))
-    return slice(start, stop) if stride == 1 and start < stop else None
 
 
 def transposes_packed(program: Program) -> Program:

@@ -12,21 +12,27 @@ from ..op import Op
 from ..tensor import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Value:
-    """A value of the program, known by its number.
+    """A value of the program; its number is its name.
 
     Attributes
     ----------
     number : int
     like : ndarray, numpy scalar or tuple of them
-        What it was when it was recorded: shape, dtype and layout.
+        What it was when it was recorded: shape, dtype and, until the program is compiled, layout.
     name : str or None
     """
 
     number: int
-    like: Any = field(compare=False, repr=False)
-    name: str | None = field(default=None, compare=False)
+    like: Any = field(repr=False)
+    name: str | None = None
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Value) and self.number == other.number)
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -36,9 +42,9 @@ Operand = Value | Any
 """A `Value`, or a plain constant."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Step:
-    """``output = op(*inputs, **params)``.
+    """``output = op(*inputs, **params)``; never changed (and not frozen, which takes a million steps seconds).
 
     Attributes
     ----------
@@ -55,12 +61,12 @@ class Step:
     @property
     def reads(self) -> Iterator[Value]:
         """The values among the inputs."""
-        return (x for x in self.inputs if isinstance(x, Value))
+        return iter([x for x in self.inputs if isinstance(x, Value)])
 
     @property
     def draws(self) -> bool:
         """Whether it draws random numbers: then it runs once per replay, and in its order."""
-        return any(isinstance(v, np.random.Generator) for v in self.params.values())
+        return bool(self.params) and any(isinstance(v, np.random.Generator) for v in self.params.values())
 
     def __str__(self) -> str:
         shown = [_shown(x) for x in self.inputs] + [f"{k}={_shown(v)}" for k, v in self.params.items()]
@@ -75,13 +81,32 @@ class Source:
     Attributes
     ----------
     kind : str
-        "argument", "parameter" or "gradient" (of a parameter, before the call).
+        "argument", "parameter", "buffer" or "gradient" (of a tensor, before the call).
     place : int or Tensor
-        Which leaf of the arguments; or the parameter.
+        Which leaf of the arguments; or the tensor.
     """
 
     kind: str
     place: Any
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is left on a tensor.
+
+    Attributes
+    ----------
+    on : int or Tensor
+        Which leaf of the arguments; or the tensor.
+    attribute : str
+        "data" or "grad".
+    value : Value or None
+        The new one.
+    """
+
+    on: Any
+    attribute: str
+    value: Operand
 
 
 @dataclass(frozen=True)
@@ -97,15 +122,25 @@ class Program:
     steps : tuple of Step
     outputs : tuple of Value or constant
         The leaves of what it returns.
-    effects : tuple of (Tensor, Value)
-        Parameters whose ``.grad`` it leaves, and what.
+    effects : tuple of Effect
+        What it leaves on parameters and buffers.
+    settings : tuple of (object, str, value)
+        Attributes, and what they were: in other circumstances it would do something else.
     """
 
     sources: dict[Value, Source]
     constants: dict[Value, Any]
     steps: tuple[Step, ...]
     outputs: tuple[Operand, ...]
-    effects: tuple[tuple[Tensor, Value], ...] = ()
+    effects: tuple[Effect, ...] = ()
+    settings: tuple[tuple[Any, str, Any], ...] = ()
+
+    def forget(self) -> None:
+        """Let go of the arrays that were met when recording: of a value that is no constant, shape
+        and dtype stay."""
+        for v in (*self.sources, *(v for s in self.steps for v in (s.output, *s.reads)), *self.results):
+            if v not in self.constants:
+                object.__setattr__(v, "like", _ghost(v.like))
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         return replace(self, steps=tuple(steps))
@@ -113,18 +148,34 @@ class Program:
     @property
     def results(self) -> list[Value]:
         """Every value that leaves the program."""
-        return [v for v in (*self.outputs, *(g for _, g in self.effects)) if isinstance(v, Value)]
+        return [v for v in (*self.outputs, *(e.value for e in self.effects)) if isinstance(v, Value)]
 
     def __str__(self) -> str:
         lines = []
         for value, source in self.sources.items():
-            place = source.place.name or "unnamed" if isinstance(source.place, Tensor) else source.place
-            lines.append(f"{value} <- {source.kind} {place}  {kind(value.like)}")
+            lines.append(f"{value} <- {source.kind} {_place(source.place)}  {kind(value.like)}")
         for value, array in self.constants.items():
             lines.append(f"{value} <- constant {_shown(array)}  {kind(value.like)}")
         lines += map(str, self.steps)
-        lines += [f"{p.name or 'parameter'}.grad <- {g}" for p, g in self.effects]
+        for e in self.effects:
+            place = f"argument {e.on}" if isinstance(e.on, int) else _place(e.on)
+            lines.append(f"{place}.{e.attribute} <- {_shown(e.value)}")
         return "\n".join([*lines, f"return {', '.join(map(_shown, self.outputs))}"])
+
+
+_NOTHING = bytes(64)
+
+
+def _ghost(like: Any) -> Any:
+    if isinstance(like, tuple):
+        return tuple(map(_ghost, like))
+    if not isinstance(like, np.ndarray) or not any(like.strides):
+        return like
+    return np.ndarray(like.shape, like.dtype, _NOTHING, strides=(0,) * like.ndim)  # one number, many times
+
+
+def _place(place: Any) -> str:
+    return place.name or "unnamed" if isinstance(place, Tensor) else str(place)
 
 
 def kind(like: Any) -> str:

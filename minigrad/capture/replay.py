@@ -16,7 +16,9 @@ from .program import Program, Step, Value
 
 Run = Callable[..., tuple[Any, ...]]
 MANY_VIEWS = 8
-"""An argument of which so many slices are taken is copied into a buffer first."""
+"""An argument of which so many slices are taken is copied into a buffer first ..."""
+SMALL = 1000
+"""... if a slice has so few bytes that to copy it costs less than to take it."""
 
 
 class Replay:
@@ -54,6 +56,8 @@ class Replay:
         self.source = "\n    ".join([f"def run({', '.join(arguments)}):", *body, f"return ({results}{',' * bool(results)})"])
         exec(compile(self.source, "<captured program>", "exec"), self.space)
         self.run: Run = self.space["run"]
+        del self.homes, self.names, self.fixed, self.held, self.made  # what it took to write it
+        self.pool.free.clear()
 
     @property
     def buffers(self) -> list[Any]:
@@ -74,7 +78,7 @@ class Replay:
         looking = Counter(owner for owners in self.homes.owners.values() if len(owners) == 1 for owner in owners)
         leaving = {owner for v in self.program.results for owner in self.homes.owners[v]}
         for value, source in self.program.sources.items():
-            if source.kind == "argument" and looking[value] > MANY_VIEWS and value not in leaving:
+            if source.kind == "argument" and SMALL * looking[value] > value.like.nbytes and looking[value] > MANY_VIEWS and value not in leaving:
                 name = self.names[value]
                 self._fix(value, np.empty_like(value.like))
                 yield f"copyto({self.names[value]}, {name})"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..op import OPS
 from .program import Operand, Program, Step, Value
+
+DEPTH = 4
+"""How many stages ahead tell gates with different activations apart."""
+MOST_BITS = 4e8
+"""Of the table that tells which steps need each other."""
 
 
 class Writer:
@@ -18,6 +22,8 @@ class Writer:
     ----------
     made : dict of Value -> Step
         Who makes each value, the new ones included.
+    reader : dict of Value -> Step
+        The first that reads it.
     uses : Counter
         How often the program reads a value or returns it.
     joins : dict of (axis, values) -> Value
@@ -28,6 +34,7 @@ class Writer:
 
     def __init__(self, program: Program) -> None:
         self.made = {step.output: step for step in program.steps}
+        self.reader = {x: step for step in reversed(program.steps) for x in step.reads}
         self.uses = Counter(x for step in program.steps for x in step.reads)
         self.uses.update(program.results)
         self.joins: dict[tuple[int, tuple[Operand, ...]], Value] = {}
@@ -64,7 +71,28 @@ class Writer:
             known = self.orders.get(frozenset(these))
             if known is not None and len(known) == len(these):
                 return sorted(range(len(parts)), key=lambda k: known.index(these[k]))
-        return sorted(range(len(parts)), key=lambda k: self.age(parts[k]))
+        ages = [self.age(x) for x in parts]
+        first: dict[tuple[str, ...], int] = {}  # gates with the same activation lie together
+        for age, x in sorted(zip(ages, parts, strict=True), key=lambda pair: pair[0]):
+            first.setdefault(self._fate(x), age)
+        return sorted(range(len(parts)), key=lambda k: (first[self._fate(parts[k])], ages[k]))
+
+    def _fate(self, x: Operand) -> tuple[str, ...]:
+        """Which stages a value goes through first."""
+        names: list[str] = []
+        x = self.source(x)
+        while len(names) < DEPTH and isinstance(x, Value) and x in self.reader:
+            step = self.reader[x]
+            if not step.looks_at:
+                names.append(step.op.name)
+            x = step.output
+        return tuple(names)
+
+    def source(self, x: Operand) -> Operand:
+        """What a value is a view of."""
+        while isinstance(x, Value) and (step := self.made.get(x)) is not None and step.looks_at:
+            x = step.inputs[0]
+        return x
 
     def _first(self, x: Operand) -> Operand:
         """The first part of a join, through a transpose."""
@@ -74,18 +102,15 @@ class Writer:
 
     def age(self, x: Operand) -> int:
         """When a value, or the first of what it looks at, was recorded."""
-        while isinstance(x, Value):
-            step = self.made.get(x)
-            if step is None or not step.looks_at:
-                return x.number
-            x = step.inputs[0]
-        return -1
+        x = self.source(x)
+        return x.number if isinstance(x, Value) else -1
 
 
 def in_order(steps: Iterable[Step], made: dict[Value, Step]) -> list[Step]:
-    """The steps in an order in which each reads what is made: as they stand where that works.
+    """The steps in an order in which each reads what is made: as they stand, each after what it needs.
 
-    A value that several make is made as `made` says.
+    A value that several make is made as `made` says.  What is needed is fetched when it is needed, and
+    nothing runs ahead meanwhile: it would keep its arrays for longer.
 
     Raises
     ------
@@ -94,27 +119,63 @@ def in_order(steps: Iterable[Step], made: dict[Value, Step]) -> list[Step]:
     """
     steps = list({step.output: made[step.output] for step in steps}.values())
     place = {step.output: k for k, step in enumerate(steps)}
-    readers: list[list[int]] = [[] for _ in steps]
-    missing = [0] * len(steps)
-    drawn = -1
+    needs: list[set[int]] = []
+    drawn: set[int] = set()
     for k, step in enumerate(steps):
-        before = {place[x] for x in step.reads if x in place}
+        needs.append({place[x] for x in step.reads if x in place} | (drawn if step.draws else set()))
         if step.draws:  # random numbers come in the order of recording
-            before |= {drawn} - {-1}
-            drawn = k
-        missing[k] = len(before)
-        for j in before:
-            readers[j].append(k)
-    ready = [k for k, count in enumerate(missing) if not count]
-    heapify(ready)
+            drawn = {k}
     order = []
-    while ready:
-        k = heappop(ready)
-        order.append(steps[k])
-        for j in readers[k]:
-            missing[j] -= 1
-            if not missing[j]:
-                heappush(ready, j)
-    if len(order) < len(steps):
-        raise ValueError("some steps need each other")
+    done, waiting = bytearray(len(steps)), bytearray(len(steps))
+    for last in range(len(steps)):
+        stack = [last]
+        while stack:
+            k = stack[-1]
+            missing = [j for j in needs[k] if not done[j]]
+            if any(waiting[j] for j in missing):
+                raise ValueError("some steps need each other")
+            if missing:
+                waiting[k] = True
+                stack += sorted(missing, reverse=True)
+                continue
+            stack.pop()
+            if not done[k]:
+                waiting[k], done[k] = False, True
+                order.append(steps[k])
     return order
+
+
+def independent(program: Program, groups: Iterable[list[Step]]) -> Iterator[list[Step]]:
+    """Groups of steps in batches, in which none needs another."""
+    groups = [group for group in groups if len(group) > 1]
+    bits: dict[Value, int] = {}
+    for group in groups:
+        for step in group:
+            bits[step.output] = 1 << len(bits)
+    if len(bits) * len(program.steps) > MOST_BITS:
+        return
+    needs: dict[Value, int] = {}  # which of the steps a value depends on
+    for step in program.steps:
+        found = 0
+        for x in step.reads:
+            found |= needs.get(x, 0) | bits.get(x, 0)
+        needs[step.output] = found
+    for group in groups:
+        batch: list[Step] = []
+        inside = 0
+        for step in group:
+            if needs[step.output] & inside:
+                yield batch
+                batch, inside = [], 0
+            batch.append(step)
+            inside |= bits[step.output]
+        yield batch
+
+
+def rows_taken(step: Step) -> slice | None:
+    """Which rows of a matrix a step takes, if that is all it does."""
+    index = step.params.get("index", ())
+    if step.op.name != "getitem" or len(step.inputs) > 1 or len(index) != 1 or type(index[0]) is not slice:
+        return None
+    start, stop, stride = index[0].indices(len(step.inputs[0].like))
+    return slice(start, stop) if stride == 1 and start < stop else None

@@ -110,7 +110,7 @@ def _kind(step: Step) -> tuple[Hashable, Joined | None]:
         return (name, shapes), _one_product
     if name == "scatter" and len(inputs) == 1 and len(step.params["index"]) == 1 and type(step.params["index"][0]) is int:
         return (name, shapes, step.params["shape"]), _stacked
-    if name == "sum_to" and inputs[0].like.ndim == 2:
+    if name == "sum_to" and inputs[0].like.ndim == 2 and step.params["shape"] != shapes[0]:
         return (name, shapes, step.params["shape"]), _one_sum
     if name in REARRANGING:
         return (name, shapes, str(step.params)), _rearranged_last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,16 @@ class Local:
     name : str
         Of the input.
     expr : Expr
-        For an elementwise box what stands on the diagonal, ``∂c<2>/∂c<1> = Γ_f<2>``; for
-        another what it makes of its adjoint, ``W_fᵀ @ δsum_f<2>``.
-    diagonal : bool
+        The derivative itself: for an elementwise box what stands on the diagonal, ``∂c<2>/∂c<1> =
+        Γ_f<2>``, for a scalar the gradient; for another what it makes of its adjoint,
+        ``W_fᵀ @ δsum_f<2>``.
+    itself : bool
+        Which of the two.
     """
 
     name: str
     expr: Expr
-    diagonal: bool
+    itself: bool
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,7 @@ def accounts(sketch: Sketch) -> dict[Box, Account]:
     boxes = {box.node: box for box in sketch.boxes}
     symbols = {node: Symbol(box.name, np.shape(node.value)) for node, box in boxes.items()
                if not box.sign and type(node.value) is not tuple}  # fmt: skip
-    values: dict[Node, Expr] = {}
-    forward: dict[Node, Expr] = {}
-    for node in trace.nodes:
-        if node.op is not None:
-            forward[node] = trace.value(node, values)
-        values[node] = symbols.get(node) or (forward[node] if node in forward else trace.constant(node.value))
+    values, forward = formulas(trace, symbols)
     adjoints: dict[Node, Expr] = {}
     parts: dict[Node, tuple[Expr, ...]] = {}
     for node in reversed(trace.nodes):
@@ -71,8 +69,19 @@ def accounts(sketch: Sketch) -> dict[Box, Account]:
             adjoints[node] = Symbol("δ" + symbols[node].name, symbols[node].shape)
         elif parts[node]:
             adjoints[node] = _sum(parts[node])
-    return {box: Account(forward.get(box.node), tuple(_local(box, trace, values, symbols)), parts[box.node])
+    return {box: Account(forward.get(box.node), tuple(local_derivatives(box.node, trace, values, symbols)), parts[box.node])
             for box in sketch.boxes}  # fmt: skip
+
+
+def formulas(trace: Trace, symbols: Mapping[Node, Symbol]) -> tuple[dict[Node, Expr], dict[Node, Expr]]:
+    """What stands for each value where it is used, and what each stage computes, in the symbols."""
+    values: dict[Node, Expr] = {}
+    forward: dict[Node, Expr] = {}
+    for node in trace.nodes:
+        if node.op is not None:
+            forward[node] = trace.value(node, values)
+        values[node] = symbols.get(node) or (forward[node] if node in forward else trace.constant(node.value))
+    return values, forward
 
 
 def _sum(parts: tuple[Expr, ...]) -> Expr:
@@ -82,11 +91,12 @@ def _sum(parts: tuple[Expr, ...]) -> Expr:
     return total
 
 
-def _local(box: Box, trace: Trace, values: dict[Node, Expr], symbols: dict[Node, Symbol]) -> list[Local]:
-    """One box by itself: its adjoint goes back as far as the next names."""
-    if box.node.op is None or box.node not in trace.cotangents:
+def local_derivatives(start: Node, trace: Trace, values: Mapping[Node, Expr],
+                      symbols: Mapping[Node, Symbol]) -> list[Local]:  # fmt: skip
+    """A value by itself: its adjoint goes back as far as the next names."""
+    if start.op is None or start not in trace.cotangents:
         return []
-    inner, queue = {box.node}, [box.node]
+    inner, queue = {start}, [start]
     while queue:
         fresh = {p for p in queue.pop().inputs if p is not None and p.op is not None and p not in symbols} - inner
         inner |= fresh
@@ -96,17 +106,19 @@ def _local(box: Box, trace: Trace, values: dict[Node, Expr], symbols: dict[Node,
         found = [edge for edge in trace.edges.get(node, ()) if edge.consumer in inner]
         if found:
             edges[node] = found
-    shape = np.shape(box.node.value)
-    diagonal = all(n.op is not None and n.op.elementwise and np.shape(n.value) == shape for n in inner)
-    adjoint = symbols.get(box.node)
-    start: Expr = Number(1, shape) if diagonal else Symbol("δ" + (adjoint.name if adjoint else ""), shape)
+    shape = np.shape(start.value)
+    diagonal = all(n.op is not None and n.op.elementwise for n in inner) and all(
+        np.shape(n.value) == shape for n in {*inner, *edges})  # fmt: skip
+    itself = diagonal or shape == ()
+    symbol = symbols.get(start)
+    seed: Expr = Number(1, shape) if itself else Symbol("δ" + (symbol.name if symbol else ""), shape)
     beside = {user for n in inner if type(n.value) is tuple for user, _ in trace.uses[n]}  # other outputs of a stage
-    adjoints: dict[Node, Expr] = {**{n: Number(0, np.shape(n.value)) for n in beside}, box.node: start}
+    adjoints: dict[Node, Expr] = {**{n: Number(0, np.shape(n.value)) for n in beside}, start: seed}
     local = []
     for node in sorted(edges, key=lambda n: -n.serial):
         expr = _sum(tuple(trace.contribution(edge, values, adjoints) for edge in edges[node]))
         if node in symbols:
-            local.append(Local(symbols[node].name, expr, diagonal and np.shape(node.value) == shape))
+            local.append(Local(symbols[node].name, expr, itself))
         else:
             adjoints[node] = expr
     return local[::-1]

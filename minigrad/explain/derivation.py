@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ..errors import ArgumentError, lesson
-from ..graph import Node
+from ..graph import Node, canonical
 from ..tensor import Tensor, handle_of
 from . import drawing
 from .equations import CODE, EACH, INLINE, Equation, Equations, settled
 from .expression import Symbol, within
 from .ledger import node_of
+from .links import Link, Links, Paths
 from .page import write_page
 from .rolling import Line, rolled
 from .sketch import Sketch, sketch
 from .source import program
 from .trace import UNNAMED, Array, Trace
-from .writers import Latex, MathML, Text
-
-FEW = 4
-"""So many numbers are shown in full."""
+from .writers import Latex, MathML, Text, numbers
 
 
 def explain(y: Tensor, wrt: Tensor | str | Sequence[Tensor | str] | None = None, *, seed: Any = None,
@@ -168,8 +165,35 @@ class Derivation:
         write_page(self._sketch(), path)
 
     def _sketch(self) -> Sketch:
-        y = self._trace.y
-        return sketch(handle_of(y), self._trace.cotangents[y].value if self._trace.seeded else None)
+        return sketch(handle_of(self._trace.y), self._seed())
+
+    def _seed(self) -> Any:
+        return self._trace.cotangents[self._trace.y].value if self._trace.seeded else None
+
+    def link(self, of: str, by: str) -> Link:
+        """The local derivative of one value by another that it is computed from: ∂c<2>/∂Γ_f<2>.
+
+        Parameters
+        ----------
+        of, by : str
+            Names, ``Gamma_f<2>`` for ``Γ_f<2>`` too; other values that have names are held fixed.
+        """
+        return self._links.link(canonical(of), canonical(by))
+
+    def paths(self, wrt: Tensor | str) -> Paths:
+        """The chain rule before anything is summed: each path from a value to y, its local derivatives,
+        their product.  Without a fork there is but one, a chain.
+
+        Raises
+        ------
+        ArgumentError
+            `wrt` is no node of the graph, requires no gradient, or starts more than 10,000 paths.
+        """
+        return self._links.paths(node_of(handle_of(self._trace.y), wrt))
+
+    @cached_property
+    def _links(self) -> Links:
+        return Links(handle_of(self._trace.y), self._seed())
 
     def table(self) -> str:
         """The forward trace and the reverse trace side by side: formulas, shapes, numbers.
@@ -215,10 +239,3 @@ class Derivation:
             A stage has no NumPy source: the message says which.
         """
         return program(self._code.forward, self._code.reverse, self.given, self.wrt)
-
-
-def numbers(a: Array) -> str:
-    """Few numbers in full, many by their norm."""
-    if a.size > FEW:
-        return f"|·| {np.linalg.norm(a.astype(float)):.4g}"
-    return np.array2string(a, precision=4, separator=", ").replace("\n", "").replace("-", "−")

@@ -113,7 +113,7 @@ def _about(box: Box, account: Account) -> str:
         parts.append("<h3>Local derivatives</h3>")
         for local in account.local:
             lhs = Symbol(local.name, ()), Symbol(f"δ{local.name}", ())
-            parts.append(_partial(box, lhs[0], local.expr) if local.diagonal else _formula(lhs[1], "←", local.expr))
+            parts.append(_partial(box, lhs[0], local.expr) if local.itself else _formula(lhs[1], "←", local.expr))
     if box.ledger is not None:
         parts += ["<h3>Reverse</h3>", *_adjoint(box, account), _array(box.adjoint, "back")]
         if len(box.ledger):

@@ -32,6 +32,10 @@ SIGNS = {**dict.fromkeys((" ∧ ", " ∨ ", " & ", " | "), LOGIC),
 PLAIN = (bool, int, float, complex, str, tuple, list, type, np.generic, type(None))
 
 
+FEW = 4
+"""So many numbers are shown in full."""
+
+
 class Written(NamedTuple):
     """A formula, how tightly it holds, and the sign that holds it."""
 
@@ -334,6 +338,13 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", "−")
     return str(value).replace("-", "−") if isinstance(value, (int, np.integer)) else str(value)
+
+
+def numbers(a: np.ndarray[Any, Any]) -> str:
+    """Few numbers in full, many by their norm."""
+    if a.size > FEW:
+        return f"|·| {np.linalg.norm(a.astype(float)):.4g}"
+    return np.array2string(a, precision=4, separator=", ").replace("\n", "").replace("-", "−")
 
 
 _ESCAPES = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\ensuremath{<}",

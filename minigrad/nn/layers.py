@@ -300,8 +300,8 @@ class _BatchNorm(Module):
                         eps=self.eps).output  # fmt: skip
         y, mean, variance = norm(x, self.weight, self.bias, eps=self.eps)
         n = prod(shape) // channels  # the running variance is that of the population
-        for running, new in ((self.running_mean, mean.data), (self.running_var, variance.data * (n / (n - 1)))):
-            running.data = ((1 - self.momentum) * running.data + self.momentum * new).astype(running.dtype)
+        for running, new in ((self.running_mean, mean.detach()), (self.running_var, variance.detach() * (n / (n - 1)))):
+            running.data = ((1 - self.momentum) * running + self.momentum * new).astype(running.dtype)
         return y
 
 

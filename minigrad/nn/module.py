@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import ShapeError, lesson
+from ..errors import ArgumentError, ShapeError, lesson
+from ..mode import get_mode
 from ..tensor import Tensor, _converted, _copied, _leaf, _new
 
 
@@ -48,7 +49,8 @@ class Parameter(_Leaf):
 class Buffer(_Leaf):
     """State of a network that is not learned: ``Buffer(array)``, copied, without a gradient.
 
-    It is saved and loaded with the parameters; a module replaces its array, ``b.data = new``.
+    It is saved and loaded with the parameters; a module replaces its array, ``b.data = new``, by a
+    tensor where it is to work in a captured function too.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ class Buffer(_Leaf):
 
     __slots__ = ()
     _learned = False
+    _state = True
 
 
 class Module:
@@ -71,10 +74,46 @@ class Module:
         Set by `train` and `eval` for the whole tree.
     """
 
-    training: bool = True
+    @property
+    def training(self) -> bool:
+        training: bool = vars(self).get("training", True)
+        record = get_mode().record
+        if record is not None:
+            record.setting(self, "training", training)
+        return training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)  # type: ignore[attr-defined]
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: each subclass defines its own."""
+        name = type(self).__name__
+        raise ArgumentError(lesson(name, "it is called and has no forward", "", f"class {name}: def forward(self, x): ..."))
+
+    def __repr__(self) -> str:
+        """The tree: each module with the shapes of its own parameters and buffers."""
+        heads = {"": f"{type(self).__name__}, {self.num_parameters():,} parameters"}
+        own: dict[str, list[str]] = {"": []}
+        for path, part in _parts(self):
+            owner = path.rpartition(".")[0]
+            while owner not in own:  # lists and dicts are no modules
+                owner = owner.rpartition(".")[0]
+            name = path[len(owner) + 1 :] if owner else path
+            if isinstance(part, Tensor):
+                own[owner].append(f"{name} {part.shape}")
+            else:
+                kind = type(part).__name__ if isinstance(part, Module) else getattr(part, "__name__", repr(part))
+                indent = len(heads[owner]) - len(heads[owner].lstrip()) + 2
+                heads[path], own[path] = f"{' ' * indent}{name}: {kind}", []
+        return "\n".join(f"{head}  {', '.join(own[path])}".rstrip() for path, head in heads.items())
+
+    def num_parameters(self) -> int:
+        """How many numbers there are to learn."""
+        return sum(p.size for p in self.parameters())
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Parameters by dotted name, for instance ``cells.0.W_f``.
@@ -95,8 +134,11 @@ class Module:
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
-        yield self
-        yield from (part for _, part in _parts(self) if isinstance(part, Module))
+        return iter(self.named_modules().values())
+
+    def named_modules(self) -> dict[str, Module]:
+        """The same by dotted name; this module's own is empty."""
+        return {"": self} | {name: part for name, part in _parts(self) if isinstance(part, Module)}
 
     @property
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -154,9 +196,9 @@ def _items(part: Any) -> Any:
     return part.items() if isinstance(part, dict) else ()
 
 
-def _parts(root: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Module | Tensor]]:
-    """Modules and tensors below `root` by dotted name, through lists, tuples and dicts; what
-    is met again (a shared module, one that holds itself) is not gone through again."""
+def _parts(root: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """Modules, tensors and functions below `root` by dotted name, through lists, tuples and dicts;
+    what is met again (a shared module, one that holds itself) is not gone through again."""
     seen = {id(root)} if seen is None else seen
     for name, child in _items(root):
         path = f"{prefix}{name}"
@@ -167,6 +209,8 @@ def _parts(root: Any, prefix: str = "", seen: set[int] | None = None) -> Iterato
             if isinstance(child, Module):
                 yield path, child
             yield from _parts(child, f"{path}.", seen)
+        elif callable(child) and not isinstance(child, Module):
+            yield path, child
 
 
 def _named(root: Module, wanted: Callable[[Tensor], bool]) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ logsigmoid = define("logsigmoid", lambda x, /: np.minimum(x, 0) - np.log1p(np.ex
 # --- kinks at 0: the tie goes to the last operand of max(x, 0), so relu'(0) is 0 -------------
 
 relu = define("relu", lambda x, /: np.maximum(x, 0), lambda g, y, x: g * (x > 0),
-              elementwise=True, branch=lambda x: x > 0, kinks=[Kink("x = 0", (0.0,), (0.0,))],
+              elementwise=True, scalar=lambda x, /: x if x > 0 or x != x else type(x)(0), branch=lambda x: x > 0, kinks=[Kink("x = 0", (0.0,), (0.0,))],
               caption="max(x, 0)")  # fmt: skip
 
 

@@ -62,21 +62,21 @@ def _mean(x: Any, axis: Axis) -> Any:
     return np.mean(x, axis=axis, keepdims=True)
 
 
-def _spread(x: Any, mean: Any, axis: Axis, eps: float) -> Any:
-    """√(variance + ε), the axes kept."""
-    return np.sqrt(_mean(np.square(x - mean), axis) + eps)
+def _spread(centred: Any, axis: Axis, eps: float) -> Any:
+    """√(mean square + ε), the axes kept."""
+    return np.sqrt(_mean(np.square(centred), axis) + eps)
 
 
 def _standardize(x: Any, /, *, axis: Axis, eps: float) -> Any:
     centred = x - _mean(x, axis)
-    return centred / _spread(centred, 0, axis, eps)
+    return centred / _spread(centred, axis, eps)
 
 
 def _standardize_rule(g: Any, y: Any, x: Any, *, axis: Axis, eps: float) -> Any:
     """What is left of g without its mean and its part along y: those two directions the
     normalisation takes away."""
     each = g - _mean(g, axis) - y * _mean(g * y, axis)
-    return each / _spread(x, _mean(x, axis), axis, eps)
+    return each / _spread(x - _mean(x, axis), axis, eps)
 
 
 def _moments(x: Any, /, *, axis: Axis) -> Any:
@@ -90,11 +90,11 @@ def _moments_rule(g: Any, y: Any, x: Any, *, axis: Axis) -> Any:
 
 
 def _rms_normalize(x: Any, /, *, axis: Axis, eps: float) -> Any:
-    return x / _spread(x, 0, axis, eps)
+    return x / _spread(x, axis, eps)
 
 
 def _rms_rule(g: Any, y: Any, x: Any, *, axis: Axis, eps: float) -> Any:
-    return (g - y * _mean(g * y, axis)) / _spread(x, 0, axis, eps)
+    return (g - y * _mean(g * y, axis)) / _spread(x, axis, eps)
 
 
 def _group_samples(rng: np.random.Generator) -> Iterator[Sample]:

@@ -28,11 +28,22 @@ def drawing() -> Iterator[dict[np.random.Generator, Any]]:
         _drawn_from.reset(outside)
 
 
-def _dropout_mask(*, shape: tuple[int, ...], rate: float, dtype: Any, rng: np.random.Generator) -> Any:
+def _noticed(rng: np.random.Generator) -> np.random.Generator:
+    """A generator that is about to be drawn from."""
     states = _drawn_from.get()
     if states is not None and rng not in states:
         states[rng] = rng.bit_generator.state
-    keep = 1.0 - rate
+    return rng
+
+
+def _refuse_generator(name: str, rng: Any) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise ArgumentError(lesson(name, f"rng={rng!r}", "a numpy.random.Generator",
+                                   "write rng=np.random.default_rng(seed)"))  # fmt: skip
+
+
+def _dropout_mask(*, shape: tuple[int, ...], rate: float, dtype: Any, rng: np.random.Generator) -> Any:
+    rng, keep = _noticed(rng), 1.0 - rate
     return np.asarray((rng.random(shape) < keep).astype(dtype) / np.asarray(keep, dtype))
 
 
@@ -51,9 +62,7 @@ def dropout(x: Any, /, rate: float, *, rng: np.random.Generator) -> Any:
     rng : numpy.random.Generator
         Advanced by one draw of ``x.shape``; seed it for reproducible masks.
     """
-    if not isinstance(rng, np.random.Generator):
-        raise ArgumentError(lesson("dropout", f"rng={rng!r}", "a numpy.random.Generator",
-                                   "write rng=np.random.default_rng(seed)"))  # fmt: skip
+    _refuse_generator("dropout", rng)
     if not 0 <= rate < 1:
         raise ArgumentError(lesson("dropout", f"rate={rate!r}", "0 <= rate < 1"))
     x = as_tensor(x)
@@ -63,3 +72,29 @@ def dropout(x: Any, /, rate: float, *, rng: np.random.Generator) -> Any:
 
 
 publish("dropout", dropout)
+
+
+_normal = declare(
+    "normal", lambda *, shape, dtype, rng: np.asarray(_noticed(rng).normal(size=shape), dtype),
+    samples=lambda rng: iter(()), caption="drawn from N(0, 1)")  # fmt: skip
+
+
+def normal(shape: int | tuple[int, ...], *, dtype: Any = None, rng: np.random.Generator) -> Any:
+    """Numbers drawn from N(0, 1); in a replay of `mg.capture` they are drawn anew.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+    dtype : dtype, optional
+        Defaults to float64.
+    rng : numpy.random.Generator
+        Advanced by one draw of `shape`; seed it for numbers that come again.
+    """
+    _refuse_generator("normal", rng)
+    dtype = np.dtype(np.float64 if dtype is None else dtype)
+    if dtype.kind != "f":
+        raise DtypeError(lesson("normal", f"dtype {dtype}", "a float dtype"))
+    return apply(_normal, (), {"shape": shape, "dtype": dtype, "rng": rng})
+
+
+publish("normal", normal)

@@ -17,10 +17,14 @@ def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
     return add(x, axis=axis, dtype=dtype, keepdims=keepdims)  # np.sum without its wrapper
 
 
+def _sum_into(x: Any, /, *, out: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> None:
+    np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims, out=out)
+
+
 sum = define("sum", _sum,
     lambda g, y, x, *, axis=None, dtype=None, keepdims=False:
         np.broadcast_to(spread(g, x, axis, keepdims), x.shape),
-    linear="jointly", analytic=True, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
+    linear="jointly", analytic=True, into=_sum_into, samples=reduction_samples, complain=refuse_axis("sum"), caption="Σ x",
     numpy={np.sum: {}})  # fmt: skip
 
 
@@ -33,10 +37,18 @@ def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
+def _mean_into(x: Any, /, *, out: Any, axis: Axis = None, keepdims: bool = False) -> None:
+    if type(axis) is int and x.dtype.char in "fd" and x.shape[axis]:  # as in _mean
+        np.add.reduce(x, axis=axis, keepdims=keepdims, out=out)
+        np.divide(out, x.shape[axis], out=out)
+    else:
+        np.mean(x, axis=axis, keepdims=keepdims, out=out)
+
+
 mean = define("mean", _mean,
     lambda g, y, x, *, axis=None, keepdims=False:
         np.broadcast_to(share(spread(g, x, axis, keepdims), count(x.shape, axis)), x.shape),
-    linear="jointly", analytic=True, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
+    linear="jointly", analytic=True, into=_mean_into, samples=reduction_samples, complain=refuse_axis("mean"), caption="Σ x / n",
     numpy={np.mean: {}})  # fmt: skip
 
 

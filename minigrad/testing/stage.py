@@ -56,7 +56,7 @@ def extended(x: Any) -> Any:
     """Floats in extended precision; everything else as it is."""
     if isinstance(x, tuple):
         return tuple(map(extended, x))
-    if isinstance(x, (bool, int, float)):
+    if type(x) in (bool, int, float):  # not np.float64, which is a float too
         return x
     array = np.asarray(x)
     return array.astype(EXTENDED) if array.dtype.kind == "f" else array
@@ -108,7 +108,7 @@ def _flat(arrays: Sequence[Any]) -> list[Any]:
 def _narrow(x: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(map(_narrow, x))
-    if isinstance(x, (bool, int, float)):
+    if type(x) in (bool, int, float):  # not np.float64, which is a float too
         return x
     array = np.asanyarray(x)
     to = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
