@@ -11,13 +11,13 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks import timing
 from models import training
-from models.experiments import characters
 from models.text import Corpus
 
 CHUNK = 20
@@ -51,7 +51,7 @@ def by_torch(run: training.Run) -> Callable[[], float]:
         nonlocal step, state
         position = step % len(run.learned)
         state = None if position == 0 else state
-        optimizer.param_groups[0]["lr"] = run.recipe.lr_at(step)
+        optimizer.param_groups[0]["lr"] = run.lr_at(step)
         codes = torch.from_numpy(run.learned.chunk(position))
         outputs, (a, c) = lstm(embedding(codes[:-1]), state)
         loss = torch.nn.functional.cross_entropy(head(outputs).flatten(0, 1), codes[1:].flatten())
@@ -70,8 +70,8 @@ def main(argv: Sequence[str]) -> None:
     options = timing.options(argv, __doc__ or "")
     text = Corpus.read()
     run = training.Run(text, training.Recipe(steps=2500))
-    twin = training.Run(text, run.recipe)  # draws the same parameters
-    rivals = {"torch": by_torch(run), "engine": run.update, "captured": characters.captured(twin)}
+    eager = training.Run(text, replace(run.recipe, eager=True))  # draws the same parameters
+    rivals = {"torch": by_torch(run), "eager": eager.update, "captured": run.update}
     losses = {name: [update() for _ in range(CHUNK)] for name, update in rivals.items()}
     for name, found in losses.items():
         if not np.allclose(found, losses["torch"], rtol=1e-3):
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     size = run.recipe.seq * run.recipe.batch
     row: dict[str, Any] = {"T": run.recipe.seq, "B": run.recipe.batch, "n_a": run.recipe.hidden}
     row |= {"torch ms": 1e3 * times.median("torch") / CHUNK}
-    row |= {name: times.ratio(name, to="torch") for name in ("engine", "captured")}
+    row |= {name: times.ratio(name, to="torch") for name in ("eager", "captured")}
     row |= {"characters/s, captured": round(size * CHUNK / times.median("captured"))}
     timing.report("Character model, float32, whole updates (embedding, LSTM, head, clip, Adam); ratios to torch", [row],
                   packages=["torch"], json_path=options.json)  # fmt: skip

@@ -20,7 +20,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import Tensor
 
-from .. import lstm_manual
+from ..lstm_manual import batched
 from .experiment import Array, Axes, Control, Experiment, Figure, Trial, Watch
 from .learning import Learner, Reader, Recent, by_autodiff, chrono, ends
 
@@ -82,7 +82,7 @@ def printed(model: Reader, x: Array, last: Array, target: Array) -> tuple[Any, d
     (T, B), n_a = x.shape[:2], model.lstm.n_a
     zeros = np.zeros((B, n_a), np.float32)
     params = {name: p.data for name, p in model.lstm.cells[0].named_parameters().items()}
-    cache = lstm_manual.forward_batched(params, x, zeros, zeros)
+    cache = batched.forward_batched(params, x, zeros, zeros)
     read = np.sum(cache["outputs"] * last, axis=0)
     with mg.no_grad():
         off = model.head(read).data - target
@@ -93,10 +93,10 @@ def printed(model: Reader, x: Array, last: Array, target: Array) -> tuple[Any, d
     for t in reversed(range(T)):
         block = {"outputs": cache["outputs"][t : t + 1], "z": cache["z"][t : t + 2],
                  "values": cache["values"][:, t : t + 2], "weights": cache["weights"]}  # fmt: skip
-        adjoints = lstm_manual.backward_batched(block, own[t : t + 1], later)
+        adjoints = batched.backward_batched(block, own[t : t + 1], later)
         for name in grads:
             grads[name] += adjoints[name]
-        later = adjoints["a<0>"], cache["values"][lstm_manual.GATE_F, t] * inside[t]  # the slip
+        later = adjoints["a<0>"], cache["values"][batched.GATE_F, t] * inside[t]  # the slip
     found = {f"lstm.cells.0.{name}": g for name, g in grads.items()}
     found |= {"head.weight": off.T @ read, "head.bias": off.sum(axis=0)}
     return (mg.tensor(np.mean(off**2 / 2)), mg.tensor(off)), {k: mg.tensor(g / B) for k, g in found.items()}

@@ -19,19 +19,10 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
-from typing import Any
-
-import numpy as np
-
-import minigrad as mg
-from minigrad import Tensor
 
 from .. import training
-from ..char_lm import CharLM
 from ..text import Corpus
 from .experiment import Axes, Experiment, Figure, Trial, Watch
-from .learning import Learner, by_autodiff
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "gzip -9": lambda raw: zlib.compress(raw, 9),
@@ -99,37 +90,12 @@ def rivals(recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def loss(model: CharLM, codes: Any, a: Any, c: Any) -> tuple[Tensor, Any]:
-    """Mean cross entropy in nats, and the state to go on with."""
-    scores, state = model(codes[:-1], (a, c))
-    return mg.cross_entropy(scores, codes[1:]), state
-
-
-def captured(run: training.Run) -> Callable[[], float]:
-    """The updates of a training one after the other, replayed instead of recorded each time;
-    returns the bits per character before each."""
-    recipe = run.recipe
-    learner = Learner(run.model, by_autodiff(loss), recipe.lr, training.MAX_NORM)
-    empty: Any = np.zeros((2, recipe.layers, recipe.batch, recipe.hidden), recipe.dtype)
-    state, steps = empty, count()
-
-    def update() -> float:
-        nonlocal state
-        step = next(steps)
-        position = step % len(run.learned)
-        learner.optimizer.lr = recipe.lr_at(step)
-        nats, state = learner(run.learned.chunk(position), *(state if position else empty))
-        return nats / math.log(2)
-
-    return update
-
-
 def trial(recipe: Recipe, seed: int, watch: Watch) -> Trial:
     run = training.Run(corpus(recipe.characters), training.Recipe(
         steps=recipe.updates, hidden=recipe.hidden, seq=recipe.seq, batch=recipe.batch, lr=recipe.rate, seed=seed))  # fmt: skip
-    update, curve, every = captured(run), [], max(1, recipe.updates // 10)
+    curve, every = [], max(1, recipe.updates // 10)
     for step in range(1, recipe.updates + 1):
-        bits = update()
+        bits = run.update()
         if step % every == 0:
             curve.append((step, run.validate()))
         watch(step, recipe.updates, f"{bits:.2f} bits per character")
