@@ -356,6 +356,7 @@ COMMANDS = {
     "paths": _of("paths", "Show every path from a weight to an error, with its derivatives and their product."),
     "blame": _of("blaming", "Say which lines of a hand-derived backward pass are wrong, and why."),
     "mazur": _of("mlp", "Do the worked example of backpropagation that the paper sends its reader to."),
+    "experiment": _of("experimenting", "Run a published experiment, beside the paper's figures; without a name, list them."),
     "digits": _of("conv_net", "Train a small convolutional net on images of digits."),
     "train": Command("Train a character model on a text, then let it write.", _train_arguments, _train),
     "sample": Command("Let a trained model write.", _sample_only_arguments, _sample),
