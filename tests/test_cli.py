@@ -409,7 +409,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.dispatch(["--help"])
     assert exit_.value.code == 0
     out = capsys.readouterr().out
-    assert all(re.search(rf"^ +{name} +\w", out, re.M) for name in cli.COMMANDS)
+    assert all(re.search(rf"^ +{name}\s+\w", out, re.M) for name in cli.COMMANDS)
 
 
 @pytest.mark.parametrize("failing", [None, "compare"])
