@@ -19,25 +19,6 @@ from benchmarks import lstm, timing
 Rival = Callable[[], Any]
 
 
-def products(sizes: Sequence[int], gates: int) -> Rival:
-    """One product a step forward, one a step back, one for the weights."""
-    T, B, n_x, n_a = sizes
-    W = np.full((gates * n_a, n_a + n_x), 0.01, np.float32)
-    turned = W.T.copy()
-    z, sums, dz = (np.full(shape, 0.01, np.float32)
-                   for shape in ((T, n_a + n_x, B), (gates * n_a, B), (n_a + n_x, B)))  # fmt: skip
-    d_sums, all_z = np.full((gates * n_a, T * B), 0.01, np.float32), np.full((T * B, n_a + n_x), 0.01, np.float32)
-
-    def run() -> None:
-        for z_t in z:
-            np.matmul(W, z_t, out=sums)
-        for _ in range(T):
-            np.matmul(turned, sums, out=dz)
-        np.matmul(d_sums, all_z)
-
-    return run
-
-
 def by_the_engine(net: Any, problem: lstm.Problem, captured: bool) -> Rival:
     import minigrad as mg
 
@@ -102,7 +83,7 @@ def _row(sizes: tuple[int, int, int, int], rounds: int) -> dict[str, Any]:
                 raise AssertionError(f"the gradient of x by {name} is not torch's")
     row: dict[str, Any] = dict(zip(("T", "B", "n_x", "n_a"), sizes, strict=True))
     for name, rival, gates in (*((n, r, 3) for n, r in rivals.items()), ("captured LSTM", by_the_engine(plain, problem, True), 4)):
-        found = timing.compare({"products": products(sizes, gates), name: rival}, rounds=rounds, seconds=0.1)
+        found = timing.compare({"products": lstm.products(problem, gates), name: rival}, rounds=rounds, seconds=0.1)
         row.setdefault("products ms", 1e3 * found.median("products"))
         row[name] = found.ratio(name, to="products")
     return row

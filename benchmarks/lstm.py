@@ -176,13 +176,15 @@ def by_jax(problem: Problem) -> Rival:
     return run
 
 
-def products(problem: Problem) -> Rival:
+def products(problem: Problem, gates: int = 4) -> Rival:
     """Only the matrix products: one a step forward, one a step back, one for the weights."""
     T, B, n_x, n_a = problem.sizes
-    W = np.concatenate([problem.params[f"W_{g}"] for g in GATES])
-    turned = W.T.copy()
-    z, sums, dz = (np.full(shape, 0.01, np.float32) for shape in ((T, n_a + n_x, B), (4 * n_a, B), (n_a + n_x, B)))
-    d_sums, all_z = np.full((4 * n_a, T * B), 0.01, np.float32), np.full((T * B, n_a + n_x), 0.01, np.float32)
+
+    def small(*shape: int) -> Array:
+        return np.full(shape, 0.01, np.float32)
+
+    W, z, sums, dz = small(gates * n_a, n_a + n_x), small(T, n_a + n_x, B), small(gates * n_a, B), small(n_a + n_x, B)
+    turned, d_sums, all_z = W.T.copy(), small(gates * n_a, T * B), small(T * B, n_a + n_x)
 
     def run() -> None:
         for z_t in z:
