@@ -26,7 +26,7 @@ from benchmarks import timing
 from benchmarks.lstm import RIVALS, SIZES, Problem, Rival, by_torch
 
 TINY = (2, 1, 4, 4)
-STEPS, REPLAYS = 5, 200
+STEPS, REPLAYS = 3, 200
 MAKERS: dict[str, Callable[[Problem], Rival]] = {"torch": by_torch, **RIVALS}
 
 

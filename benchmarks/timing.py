@@ -50,7 +50,8 @@ def compare(
 
     Within a round a rival is called as often as fills about `seconds`, at least once.
     The first rival of a round is another one each time, and the collector of cycles is
-    off, as in `timeit`; with `collecting` it is on, and each rival starts from a clean heap.
+    off, as in `timeit`; with `collecting` it is on, and looks through nothing but what a rival
+    makes while it is timed.
     """
     calls = {name: _calls_in(seconds, rival) for name, rival in rivals.items()}
     times: dict[str, list[float]] = {name: [] for name in rivals}
@@ -63,10 +64,12 @@ def compare(
             for name in order:
                 if collecting:
                     gc.collect()
+                    gc.freeze()
                 times[name].append(_time(rivals[name], calls[name]) / calls[name])
             order.append(order.pop(0))
     finally:
         (gc.enable if before else gc.disable)()
+        gc.unfreeze()
     return Comparison(times)
 
 

@@ -1,13 +1,15 @@
 """Capture of what a function reads and replaces: parameters, gradients, buffers, an optimiser's memory."""
 
+import pickle
 import signal
+import weakref
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.mode import get_mode
-from minigrad.optim import SGD, Adam, AdamW, clip_grad_norm, clip_grad_value
+from minigrad.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from models import LSTM
 
 OPTIMISERS = [
@@ -17,6 +19,9 @@ OPTIMISERS = [
     (Adam, {"lr": 0.02, "weight_decay": 0.1}),
     (Adam, {"lr": 0.02, "amsgrad": True, "betas": (0.5, 0.9)}),
     (AdamW, {"lr": 0.02, "weight_decay": 0.3}),
+    (RMSprop, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}),
+    (RMSprop, {"lr": 0.02, "centered": True, "alpha": 0.9, "maximize": True}),
+    (Adagrad, {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
 ]
 
 
@@ -273,8 +278,7 @@ def test_a_buffer_is_the_users_own_state_too():
     w.data = np.zeros(2)
     shadow.data = np.ones(2)
     assert captured().data.tolist() == [3.5, 3.5]
-    assert str(captured.program).splitlines()[-3:] == [
-        "unnamed.data <- %1", "unnamed.data <- %6", "return %8"] or "unnamed.data <- " in str(captured.program)  # fmt: skip
+    assert sum(line.startswith("unnamed.data <- %") for line in str(captured.program).splitlines()) == 2
 
 
 @pytest.mark.parametrize("attribute", ["data", "grad"])
@@ -387,16 +391,30 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_step_or_none():
         signal.signal(signal.SIGALRM, usual)
 
 
+def test_an_optimiser_is_pickled_with_its_parameters():
+    task = Task(SGD, {"lr": 0.1, "momentum": 0.9})
+    run(task, mg.capture(task.step), 2)
+    again = pickle.loads(pickle.dumps(task))
+    assert again.bits() == task.bits()
+    assert run(again, mg.capture(again.step), 2, start=2)[0] == run(task, mg.capture(task.step), 2, start=2)[0]
+    assert again.bits() == task.bits()
+
+
 def test_what_was_recorded_is_let_go_of():
-    task = Task()
-    captured = mg.capture(task.step)
-    run(task, captured, 2)
-    trace = captured._newest()
+    kept = []
+
+    def f(x):
+        y = mg.tanh(x) * 2.0
+        kept.append(weakref.ref(y._node))
+        return [y, (y * y,)]
+
+    captured = mg.capture(f)
+    captured(np.ones((3, 4)))
+    assert kept[0]() is None
     for program in (captured.program, captured.optimized):
         for step in program.steps:
-            like = step.output.like
-            assert step.output in program.constants or not isinstance(like, np.ndarray) or not any(like.strides) or like.size < 2
-    assert trace is captured._newest()
+            assert step.output.like.shape == (3, 4)
+            assert not any(step.output.like.strides)
 
 
 def test_detached_values_and_copies_go_on_in_a_capture():

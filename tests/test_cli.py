@@ -132,7 +132,7 @@ BAD = [
     (
         "train --hidden 1000000000",
         2,
-        r"--hidden 1000000000 .* about \d+.\d [EZ]B of memory; this machine has",
+        r"--hidden 1000000000 .* about [\d,]+.\d EB of memory; this machine has",
     ),
     ("train --hidden many", 2, "argument --hidden: invalid int value: 'many'"),
     ("train --steps 0", 2, "--steps 0"),

@@ -36,7 +36,7 @@ class Captured:
     optimized : Program
         What runs in its place.
     source : str
-        The NumPy program that is replayed.
+        The Python text that is replayed: NumPy in buffers, or arithmetic on floats.
     """
 
     def __init__(self, f: Callable[..., Any], verify: bool = False, exact: bool = False) -> None:
@@ -160,7 +160,8 @@ def capture(f: Callable[..., Any], verify: bool = False, *, exact: bool = False)
         Record each signature twice, and raise if the recordings differ.
     exact : bool
         Only what keeps every bit: the numbers are then those of the eager function, bit for bit.
-        Otherwise sums may be taken in another order.
+        Otherwise sums may be taken in another order, and a program of nothing but 0-d float64 values
+        runs on Python floats.
 
     Returns
     -------

@@ -75,9 +75,10 @@ class _Writer:
         for node in self.tape:
             assert node.op is not None
             assert node.values is not None
-            inputs = tuple(raw if parent is None else self._read(parent)
-                           for parent, raw in zip(node.inputs, node.values, strict=True))  # fmt: skip
-            looks_at = tuple(i for i, raw in enumerate(node.values) if _share(node.value, raw))
+            inputs = tuple([raw if parent is None else self._read(parent)
+                            for parent, raw in zip(node.inputs, node.values, strict=True)])  # fmt: skip
+            looks_at = () if isinstance(node.value, np.generic) else tuple(
+                i for i, raw in enumerate(node.values) if _share(node.value, raw))  # fmt: skip
             steps.append(Step(node.op, inputs, node.params, self._new(node), looks_at))
         outputs = tuple(self._read(x._node) if isinstance(x, Tensor) else x for x in returned)
         effects = [Effect(self._on(leaf), "data", self._read(leaf._node)) for leaf, _ in _alive(self.seen.arrays)]
@@ -117,8 +118,6 @@ def _is_leaf(tensor: Tensor) -> bool:
 
 
 def _share(a: Any, b: Any) -> bool:
-    if isinstance(a, np.generic):
-        return False
     parts_a, parts_b = (p if isinstance(p, tuple) else (p,) for p in (a, b))
     return any(isinstance(p, np.ndarray) and isinstance(q, np.ndarray) and np.may_share_memory(p, q)
                for p in parts_a for q in parts_b)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from ..op import OPS
 from .program import Operand, Program, Step, Value
 
-DEPTH = 4
+DEPTH = 3
 """How many stages ahead tell gates with different activations apart."""
 MOST_BITS = 4e8
 """Of the table that tells which steps need each other."""

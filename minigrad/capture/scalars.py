@@ -58,10 +58,9 @@ LOGIC: dict[Any, str] = {
 """The same, of truth values."""
 
 POWERS = {-1: "1.0 / {0}", 1: "{0}", 2: "{0} * {0}", 3: "{0} * {0} * {0}"}
-REDUCTIONS = (np.add, np.multiply, np.maximum, np.minimum, np.logical_and, np.logical_or)
 
 CHUNK = 2000
-"""Instructions in a function: Python names 256 locals quickly, and compiles short functions in linear time."""
+"""Instructions in a function: short enough for its locals to have short names, long enough for few to leave it."""
 DEPTH = 12
 """How deeply expressions are nested."""
 
@@ -153,7 +152,7 @@ def is_scalar(program: Program) -> bool:
 
 
 class UnwritableError(Exception):
-    """An op does what the tables lack."""
+    """An op does what the tables lack; never seen outside."""
 
 
 # --- an op, taken apart into functions of numbers ------------------------------------------
@@ -329,9 +328,12 @@ class _Chunks:
         depth: dict[Operand, int] = {}  # of those that stand in the expression of their reader
         for i in chosen:
             if uses[i] == 1 and last[i] == here:
-                nested = max([depth[x] for x in instructions[i][1] if x in depth], default=0)
+                nested = 1
+                for x in instructions[i][1]:
+                    if x in depth and depth[x] >= nested:
+                        nested = depth[x] + 1
                 if nested < DEPTH:
-                    depth[i] = nested + 1
+                    depth[i] = nested
         statement: dict[int, int] = {}
         reads: dict[int, int] = {}
         ends: dict[int, int] = {}  # the statement that reads a local last
