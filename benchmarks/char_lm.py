@@ -57,7 +57,7 @@ def by_torch(run: training.Run) -> Callable[[], float]:
         loss = torch.nn.functional.cross_entropy(head(outputs).flatten(0, 1), codes[1:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, training.MAX_NORM)
+        torch.nn.utils.clip_grad_norm_(learned, run.recipe.clip_norm)
         optimizer.step()
         state = a.detach(), c.detach()
         step += 1
