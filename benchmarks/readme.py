@@ -1,6 +1,6 @@
 """Writes the measured figures into the README and docs/checking.md, from the JSON files that benchmarks left.
 
-``python -m benchmarks eager --json docs/benchmarks/eager.json`` (and ``lstm``, ``checker``)
+``python -m benchmarks eager --json docs/benchmarks/eager.json`` (and ``lstm``, ``memory``, ``checker``)
 measure; this prints their rows as tables between two marks of the page.
 """
 
