@@ -46,6 +46,7 @@ class Replay:
         self.names: dict[Value, str] = {}
         self.fixed: dict[Value, Any] = dict(program.constants)  # arrays that are the same at every replay
         self.held: dict[Value, Any] = {}  # the buffer of each home
+        self.parts: dict[Value, list[Any]] = {}  # of what is joined
         for value, constant in program.constants.items():
             self.names[value] = self._bind("c", constant)
         arguments = [f"a{k}" for k in range(len(program.sources))]
@@ -56,7 +57,7 @@ class Replay:
         self.source = "\n    ".join([f"def run({', '.join(arguments)}):", *body, f"return ({results}{',' * bool(results)})"])
         exec(compile(self.source, "<captured program>", "exec"), self.space)
         self.run: Run = self.space["run"]
-        del self.homes, self.names, self.fixed, self.held, self.made  # what it took to write it
+        del self.homes, self.names, self.fixed, self.held, self.parts, self.made  # what it took to write it
         self.pool.free.clear()
 
     @property
@@ -130,7 +131,9 @@ class Replay:
         """Where a step writes: a buffer, or its part of the array that it will be joined into."""
         if value in self.homes.placed:
             joined, i = self.homes.placed[value]
-            return list(parts_of(self.made[joined], self._room(joined)))[i]
+            if joined not in self.parts:
+                self.parts[joined] = list(parts_of(self.made[joined], self._room(joined)))
+            return self.parts[joined][i]
         if value not in self.held:
             self.held[value] = self.pool.take(value.like)
         return self.held[value]
