@@ -44,16 +44,17 @@ class Comparison:
 
 
 def compare(
-    rivals: Mapping[str, Callable[[], object]], *, rounds: int = 25, seconds: float = 0.01, collecting: bool = False
+    rivals: Mapping[str, Callable[[], object]], *, rounds: int = 25, seconds: float = 0.01, collecting: bool = False,
+    clock: Callable[[], float] = perf_counter,
 ) -> Comparison:
     """Time all rivals in turn, `rounds` times.
 
     Within a round a rival is called as often as fills about `seconds`, at least once.
     The first rival of a round is another one each time, and the collector of cycles is
     off, as in `timeit`; with `collecting` it is on, and looks through nothing but what a rival
-    makes while it is timed.
+    makes while it is timed.  `clock` may be `time.process_time`, for rivals of one thread.
     """
-    calls = {name: _calls_in(seconds, rival) for name, rival in rivals.items()}
+    calls = {name: _calls_in(seconds, rival, clock) for name, rival in rivals.items()}
     times: dict[str, list[float]] = {name: [] for name in rivals}
     order = list(rivals)
     before = gc.isenabled()
@@ -65,7 +66,7 @@ def compare(
                 if collecting:
                     gc.collect()
                     gc.freeze()
-                times[name].append(_time(rivals[name], calls[name]) / calls[name])
+                times[name].append(_time(rivals[name], calls[name], clock) / calls[name])
             order.append(order.pop(0))
     finally:
         (gc.enable if before else gc.disable)()
@@ -73,17 +74,17 @@ def compare(
     return Comparison(times)
 
 
-def _time(rival: Callable[[], object], calls: int) -> float:
-    start = perf_counter()
+def _time(rival: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(calls):
         rival()
-    return perf_counter() - start
+    return clock() - start
 
 
-def _calls_in(seconds: float, rival: Callable[[], object]) -> int:
+def _calls_in(seconds: float, rival: Callable[[], object], clock: Callable[[], float]) -> int:
     rival()  # the first call pays for imports, caches and thread pools
     calls = 1
-    while (elapsed := _time(rival, calls)) < seconds / 4:
+    while (elapsed := _time(rival, calls, clock)) < seconds / 4:
         calls *= 2
     return max(1, round(calls * seconds / elapsed))
 
