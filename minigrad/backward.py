@@ -168,8 +168,6 @@ def backpropagate(
             total = table.get(parent)
             if total is None:
                 table[parent] = c
-            elif kind is not _ndarray and lift is None:  # a NumPy scalar is nobody's memory
-                table[parent] = total + c
             elif lift is None and parent in owned:
                 total += c
                 table[parent] = total  # a 0-d total is a NumPy scalar: += made a new one

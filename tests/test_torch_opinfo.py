@@ -480,6 +480,9 @@ OURS_ALONE = {
 }  # fmt: skip
 """Where one of PyTorch's ops has two counterparts here."""
 
+DRAWN = ("normal",)
+"""Other numbers by nature."""
+
 FIRST = ("max.reduction_with_dim", "min.reduction_with_dim", "cummax", "cummin", "sort",
          "nn.functional.max_pool1d", "nn.functional.max_pool2d", "nn.functional.max_pool3d")  # fmt: skip
 """PyTorch's gives (values, indices) where ours gives the values."""
@@ -576,6 +579,8 @@ def matched() -> list[tuple[str, Any]]:
             by_name.setdefault(name, {})[info.full_name] = info
     pairs = []
     for ours, names in OURS.items():
+        if ours in DRAWN:
+            continue
         theirs = peers.in_torch(names)
         if theirs is None:
             theirs = tuple(dict.fromkeys(peers.short(name) for name in names))
