@@ -1,6 +1,7 @@
 """Capture: recorded once, replayed to the same bits, and nothing frozen that should live."""
 
 import gc
+import re
 
 import numpy as np
 import pytest
@@ -229,6 +230,7 @@ def test_the_program_can_be_read():
 %4 = sum(%3)  float64[]
 return %4"""
     assert "def run(a0, a1):" in captured.source
+    assert re.search(r"\(b\d+, out=b\d+\)  # %3 = tanh, float64\[2\]", captured.source)
 
 
 def test_each_pass_does_one_thing():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .memory import Homes, Pool, is_joining, parts_of, writes
-from .program import Program, Step, Value
+from .program import Program, Step, Value, kind
 
 Run = Callable[..., tuple[Any, ...]]
 MANY_VIEWS = 8
@@ -101,10 +101,10 @@ class Replay:
                     for home in [v for v in dying if v in self.held and v is not self.homes.home(step.output)]:
                         self.pool.give_back(self.held.pop(home))
                 self._fix(step.output, self._room(step.output))
-                yield f"{self._call(step, step.op.into)}, out={self.names[step.output]})"
+                yield f"{self._call(step, step.op.into)}, out={self.names[step.output]}){_note(step)}"
             else:
                 self.names[step.output] = f"v{step.output.number}"
-                yield f"v{step.output.number} = {self._call(step, step.op.forward)})"
+                yield f"v{step.output.number} = {self._call(step, step.op.forward)}){_note(step)}"
             yield from self._give_back(dying)
 
     def _view(self, step: Step) -> Any:
@@ -145,12 +145,12 @@ class Replay:
         placed = self.homes.placed
         if step.op.name == "concat" and not any(isinstance(x, Value) and x in placed for x in step.inputs):
             parts = ", ".join(self.names[x] if isinstance(x, Value) else self._bind("k", x) for x in step.inputs)
-            yield f"concatenate(({parts},), axis={step.params.get('axis', 0)}, out={self.names[step.output]})"
+            yield f"concatenate(({parts},), axis={step.params.get('axis', 0)}, out={self.names[step.output]}){_note(step)}"
             return
         for i, (x, part) in enumerate(zip(step.inputs, parts_of(step, whole), strict=True)):
             if not (isinstance(x, Value) and placed.get(x) == (step.output, i)):
                 given = self.names[x] if isinstance(x, Value) else self._bind("k", x)
-                yield f"copyto({self._bind('b', part)}, {given})"
+                yield f"copyto({self._bind('b', part)}, {given}){_note(step)}"
 
     def _give_back(self, homes: list[Value]) -> Iterator[str]:
         for home in homes:
@@ -168,6 +168,10 @@ class Replay:
         words = [self.names[x] if isinstance(x, Value) else self._bind("k", _as_array(x, step)) for x in step.inputs]
         words += [f"{name}={self._bind('p', v)}" for name, v in step.params.items()]
         return f"{self._bind('f', function)}({', '.join(words)}"
+
+
+def _note(step: Step) -> str:
+    return f"  # {step.output} = {step.op.name}, {kind(step.output.like)}"
 
 
 def _as_array(x: Any, step: Step) -> Any:
