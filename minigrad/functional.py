@@ -322,7 +322,7 @@ class Call:
             return [constant(np.zeros(shape, dtype)) for shape, dtype in kinds]
         found: list[Any] = []
         for parts, (shape, _) in zip(zip(*passes, strict=True), kinds, strict=True):
-            if any(part.requires_grad for part in parts):
+            if get_mode().tape is not None or any(part.requires_grad for part in parts):
                 found.append(np.stack(parts).reshape(shape))
             else:
                 found.append(constant(np.stack([part.data for part in parts]).reshape(shape)))

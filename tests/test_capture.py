@@ -331,3 +331,19 @@ def test_the_fast_passes_change_nothing_but_rounding(rng):
             np.testing.assert_allclose(da[name].data, db[name].data, rtol=1e-12, atol=1e-14)
     products = [sum(s.op.name == "matmul" for s in c.optimized.steps) for c in (fast, exact)]
     assert products[0] == products[1] - 2 * 4  # five products for each layer's weights became one
+
+
+def test_a_parameter_that_is_given_and_read_from_elsewhere_is_two_things():
+    b, d = mg.nn.Parameter(np.ones(3)), mg.nn.Parameter(np.full(3, 5.0))
+    captured = capture(lambda w, x: w * b * x)
+    for w in (b, d, b):
+        same_bits(captured(w, np.ones(3)), w.data * b.data)
+
+
+def test_zeros_of_either_sign_and_arrays_that_are_handed_out():
+    captured = capture(lambda x, s: (mg.atan2(x * 0 + s, x), np.zeros(2)))
+    for s in (0.0, -0.0):
+        angle, zeros = captured(np.array([-1.0]), s)
+        assert angle.item() == np.arctan2(s, -1.0)
+        zeros[:] = 7
+    assert captured(np.array([-1.0]), 0.0)[1].tolist() == [0, 0]

@@ -11,7 +11,8 @@ from minigrad.capture.program import Step
 from minigrad.capture.recorder import record
 from minigrad.capture.replay import Replay
 from minigrad.capture.rewriting import Writer, in_order
-from minigrad.op import OPS
+from minigrad.op import BUILT_IN, OPS, draw_samples
+from minigrad.tensor import apply
 from minigrad.testing.programs import draw_program
 from minigrad.tree import flatten
 from models import LSTM, LSTMCell
@@ -241,3 +242,68 @@ def test_a_stage_that_asks_for_a_value_stays_closed(user_op):
     for x in (np.ones(2), -np.ones(2), np.ones(2)):
         assert captured(x).data.tolist() == odd(mg.tensor(x)).data.tolist()
     assert [s.op.name for s in captured.optimized.steps] == ["odd_sign"]
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.name in BUILT_IN and op.into is None], ids=lambda op: op.name)
+def test_what_a_stage_is_made_of_holds_for_other_numbers(op, rng):
+    """No value of the recording may be frozen in what a stage is laid open to."""
+    with np.errstate(all="ignore"):
+        for inputs, params in draw_samples(op, rng):
+            if any(isinstance(v, np.random.Generator) for v in params.values()) or not inputs:
+                continue
+            other = [np.flip(x).copy() if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+            captured = capture(lambda *xs, params=params: apply(op, xs, params), exact=True)
+            try:
+                wants = [op.forward(*xs, **params) for xs in (inputs, other)]
+                captured(*inputs)
+            except (mg.MinigradError, np.linalg.LinAlgError, ValueError):  # what some op minds, eager too
+                continue
+            for xs, want in zip((inputs, other), wants, strict=True):
+                for a, b in zip(flatten(captured(*xs))[0], want if type(want) is tuple else (want,), strict=True):
+                    assert np.asarray(a.data).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, y: (mg.tanh(x[:2]), mg.tanh(y[:2])),
+    lambda x, y: x @ x.T + (y @ y.T) + (y[::-1] @ y.T) + y @ y[::-1].T + x @ x.T,
+    lambda x, y: x.reshape(12) + y.reshape(12) + y[::-1].reshape(12) + x[::-1].reshape(12),
+    lambda x, y: (x @ mg.ones((4, 20), dtype=np.float32), y @ mg.ones((4, 20), dtype=np.float32)),
+    lambda x, y: sum(mg.sum(mg.square(a @ np.ones((4, 3), np.float32))) for a in (x, y, x * 2, y * 3)),
+])
+def test_dtypes_stay_apart(rng, f):
+    x, y = rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(3, 4))
+    fast = capture(f)
+    for _ in range(2):
+        for a, b in zip(flatten(fast(x, y))[0], flatten(f(mg.tensor(x), mg.tensor(y)))[0], strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-6 if b.dtype == np.float32 else 1e-7)
+
+
+@pytest.mark.parametrize(("f", "xs"), [
+    (lambda x: [mg.tanh(x[k]) for k in range(4)], np.ones((4, 3, 0))),
+    (lambda x: [x[k] @ np.ones((5, 20)) for k in range(4)], np.ones((4, 0, 5))),
+    (lambda x: (x[0:2] * np.array(1.0), x[2:4] * np.array(1 + 4e-9)), np.ones(4)),
+])
+def test_nothing_and_almost_the_same_stay_what_they_are(f, xs):
+    fast = capture(f)
+    for _ in range(2):
+        for a, b in zip(fast(xs), f(mg.tensor(xs)), strict=True):
+            assert a.data.tobytes() == b.data.tobytes()
+
+
+def test_a_user_s_forward_may_read_what_it_likes(user_op):
+    odd = user_op("odd_peak", lambda x, /: np.exp(x) * np.max(np.asarray(x)), lambda g, y, x: g * y)
+    captured = capture(lambda x: odd(x), exact=True)
+    for x in (np.array([1.0, 2.0]), np.array([5.0, -2.0])):
+        assert captured(x).data.tobytes() == odd(mg.tensor(x)).data.tobytes()
+
+
+@pytest.mark.parametrize("transform", [mg.jacobian, mg.hessian])
+def test_a_jacobian_inside_is_replayed(rng, transform):
+    def f(x):
+        return transform(lambda x: mg.tanh(x) * x[0] if transform is mg.jacobian else mg.sum(mg.tanh(x) ** 2))(x)
+
+    captured = capture(f, exact=True)
+    for _ in range(3):
+        x = rng.normal(size=3)
+        np.testing.assert_allclose(captured(x).data, f(mg.tensor(x)).data, rtol=1e-14)

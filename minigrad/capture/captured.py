@@ -12,13 +12,14 @@ import numpy as np
 
 from ..errors import ArgumentError, ModeError, lesson
 from ..mode import get_mode
-from ..nn import Module
+from ..nn import Buffer, Module, Parameter
 from ..tensor import Tensor, constant, leaf_like, tensor
 from ..tree import Rebuild, flatten
 from .passes import EXACT, FAST, run_passes
 from .program import Program, Source, Step, Value
 from .recorder import record
 from .replay import Replay
+from .rewriting import by_bits
 from .scalars import as_scalars, is_scalar
 
 STATE = ("parameter", "buffer")
@@ -110,7 +111,8 @@ class _Trace:
         read = [_read(source, given, arrays) for source in program.sources.values()]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # as in a rule with poles
             results = iter(self.replayed.run(*read))
-        outputs = [_made(next(results)) if isinstance(x, Value) else x for x in program.outputs]
+        outputs = [_made(next(results)) if isinstance(x, Value) else x.copy() if isinstance(x, np.ndarray) else x
+                   for x in program.outputs]  # fmt: skip
         tensors, slots, values = [], [], []
         for effect in program.effects:
             found = next(results) if isinstance(effect.value, Value) else effect.value
@@ -226,8 +228,9 @@ def _array(leaf: Any) -> Any:
 
 def _signature(tree: Any, leaves: list[Any], arrays: list[Any]) -> tuple[Hashable, Hashable]:
     first: dict[int, int] = {}  # a leaf that is given twice is one
-    kinds = tuple((type(x), x) if a is None else
-                  (a.shape, a.dtype.str, _layout(a), first.setdefault(id(x), k) if _is_leaf(x) else None)
+    kinds = tuple((type(x), by_bits(x) if isinstance(x, (float, complex)) else x) if a is None else
+                  (a.shape, a.dtype.str, _layout(a), first.setdefault(id(x), k) if _is_leaf(x) else None,
+                   x if isinstance(x, (Parameter, Buffer)) else None)  # it may be read from elsewhere, too
                   for k, (x, a) in enumerate(zip(leaves, arrays, strict=True)))  # fmt: skip
     try:
         hash(kinds)

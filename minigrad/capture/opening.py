@@ -10,21 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from ..boundary import SCALARS
 from ..mode import recording
+from ..op import BUILT_IN
 from ..tensor import Tensor, constant
 from .program import Program, Step, Value
 from .rewriting import Writer
 
 
 def laid_open(program: Program) -> Program:
-    """Exact: a stage written in NumPy becomes the stages that it is written in."""
+    """Exact: a stage written in NumPy becomes the stages that it is written in.  Not a user's: nobody knows
+    what it reads besides, and that would be frozen."""
     writer = Writer(program)
     closed: set[Any] = set()  # ops that are found to be made of nothing else
     steps: list[Step] = []
     for step in program.steps:
         op = step.op
         parts = None
-        if op not in closed and op.into is None and not step.looks_at and not step.draws and type(step.output.like) is np.ndarray:
+        if op.name in BUILT_IN and op not in closed and op.into is None and not step.looks_at and not step.draws and type(step.output.like) is np.ndarray:
             parts = _parts(step, writer)
             if parts is None:
                 closed.add(op)
@@ -46,6 +49,9 @@ def _parts(step: Step, writer: Writer) -> list[Step] | None:
     like = step.output.like
     if not isinstance(made, Tensor) or len(tape) < 2 or made._node is not tape[-1] or any(n.op is step.op for n in tape):
         return None
+    plain = [raw for node in tape for parent, raw in zip(node.inputs, node.values or (), strict=True) if parent is None]
+    if not all(type(raw) in SCALARS or any(raw is x for x in step.inputs) for raw in plain):
+        return None  # an array that was made of a value, for all one knows
     if made.data.tobytes() != like.tobytes() or made.data.strides != like.strides:
         return None
     values = {x._node: v for x, v in zip(inputs, step.inputs, strict=True) if isinstance(x, Tensor)}

@@ -15,7 +15,7 @@ from .memory import Homes, is_joining, parts_of
 from .opening import laid_open
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
-from .rewriting import Writer
+from .rewriting import Writer, by_bits
 from .stages import stages_merged
 from .sums import sums_joined
 
@@ -134,24 +134,9 @@ def _with_results(program: Program, stands: dict[Value, Operand]) -> Program:
 def _key(step: Step) -> Hashable:
     """Equal for steps that compute the same; None if that cannot be told."""
     try:
-        inputs = tuple(x if isinstance(x, Value) else _constant(x) for x in step.inputs)
-        params = tuple(sorted((k, _constant(v)) for k, v in step.params.items()))
+        inputs = tuple(x if isinstance(x, Value) else by_bits(x) for x in step.inputs)
+        params = tuple(sorted((k, by_bits(v)) for k, v in step.params.items()))
         hash((inputs, params))
     except TypeError:
         return None
     return step.op.name, inputs, params
-
-
-def _constant(x: Any) -> Hashable:
-    """A constant by its bits: 0.0 is not −0.0, and 1 is not 1.0 nor True."""
-    if isinstance(x, (np.ndarray, np.generic)):
-        if x.dtype.hasobject:
-            raise TypeError
-        return type(x), x.dtype.str, x.shape, x.tobytes()
-    if isinstance(x, (tuple, list)):
-        return type(x), tuple(map(_constant, x))
-    if isinstance(x, float):
-        return float, x.hex()
-    if isinstance(x, slice):
-        return slice, _constant((x.start, x.stop, x.step))
-    return type(x), x

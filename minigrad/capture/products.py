@@ -68,7 +68,8 @@ def _sharing(program: Program, side: int) -> list[list[Step]]:
     found: dict[Any, list[Step]] = {}
     for step in program.steps:
         if is_product(step) or (side == 1 and _is_of_vector(step)):
-            found.setdefault(step.inputs[side], []).append(step)
+            other = step.inputs[1 - side].like.dtype
+            found.setdefault((step.inputs[side], other), []).append(step)
     return list(found.values())
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from ..op import OPS
 from .program import Operand, Program, Step, Value
@@ -179,3 +181,20 @@ def rows_taken(step: Step) -> slice | None:
         return None
     start, stop, stride = index[0].indices(len(step.inputs[0].like))
     return slice(start, stop) if stride == 1 and start < stop else None
+
+
+def by_bits(x: Any) -> Hashable:
+    """A constant by its bits: 0.0 is not −0.0, and 1 is not 1.0 nor True."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        if x.dtype.hasobject:
+            raise TypeError
+        return type(x), x.dtype.str, x.shape, x.tobytes()
+    if isinstance(x, (tuple, list)):
+        return type(x), tuple(map(by_bits, x))
+    if isinstance(x, float):
+        return float, x.hex()
+    if isinstance(x, complex):
+        return complex, x.real.hex(), x.imag.hex()
+    if isinstance(x, slice):
+        return slice, by_bits((x.start, x.stop, x.step))
+    return type(x), x

@@ -10,7 +10,7 @@ import numpy as np
 
 from .memory import is_joining, writes
 from .program import Program, Step, Value
-from .rewriting import Writer, in_order, independent, rows_taken
+from .rewriting import Writer, by_bits, in_order, independent, rows_taken
 from .sums import slices
 
 IN_CACHE = 32_768
@@ -28,7 +28,8 @@ def stages_merged(program: Program) -> Program:
     roles = _roles(program)
     groups: dict[Hashable, list[Step]] = {}
     for step in program.steps:
-        if step.op.elementwise and writes(step) and not step.draws and _rows_alike(step):
+        plain = not any(isinstance(v, np.ndarray) for v in step.params.values())
+        if step.op.elementwise and plain and writes(step) and not step.draws and _rows_alike(step):
             groups.setdefault(roles[step.output], []).append(step)
     place = {step.output: k for k, step in enumerate(program.steps)}
     joined = {x for step in program.steps if step.op.name in ("concat", "stack") for x in step.reads}
@@ -59,16 +60,31 @@ def joins_collapsed(program: Program) -> Program:
 
 def _roles(program: Program) -> dict[Value, Hashable]:
     """What each value is, whatever the gate or the time step: which ops made it, a few stages back."""
-    roles: dict[Value, Hashable] = {v: ("given", v.like.shape) for v in (*program.sources, *program.constants)}
-    first = {s.output: (s.op.name, np.shape(s.output.like) if type(s.output.like) is not tuple else ()) for s in program.steps}
+    roles: dict[Value, Hashable] = {v: ("given", _kind(v)) for v in (*program.sources, *program.constants)}
+    first = {s.output: (s.op.name, _kind(s.output)) for s in program.steps}
     before: dict[Value, Hashable] = roles | first
     for _ in range(DEPTH):
         now: dict[Value, Hashable] = dict(roles)
         for s in program.steps:
-            which = "" if s.op.name in ("getitem", "pick") else repr(s.params)
-            now[s.output] = hash((first[s.output], which, tuple(before[x] if isinstance(x, Value) else repr(x) for x in s.inputs)))
+            which = () if s.op.name in ("getitem", "pick") else _bits(sorted(s.params.items()))
+            inputs = tuple(before[x] if isinstance(x, Value) else _bits(x) for x in s.inputs)
+            now[s.output] = hash((first[s.output], which, inputs))
         before = now
     return before
+
+
+def _kind(value: Value) -> Hashable:
+    like = value.like
+    return () if type(like) is tuple else (like.shape, like.dtype.str)
+
+
+def _bits(x: Any) -> Hashable:
+    """Equal for equal constants; what cannot be compared is like nothing else."""
+    try:
+        hash(key := by_bits(x))
+    except TypeError:
+        return id(x)
+    return key
 
 
 def _rows_alike(step: Step) -> bool:
@@ -76,7 +92,7 @@ def _rows_alike(step: Step) -> bool:
     like = step.output.like
     rows = [isinstance(x.like, np.ndarray) and x.like.ndim == like.ndim and len(x.like) == len(like)
             if isinstance(x, Value) else None if np.ndim(x) == 0 else False for x in step.inputs]  # fmt: skip
-    return like.ndim > 0 and like.flags.c_contiguous and like.size <= IN_CACHE // 2 and True in rows and False not in rows
+    return like.ndim > 0 and like.flags.c_contiguous and 0 < like.size <= IN_CACHE // 2 and True in rows and False not in rows
 
 
 def _chunks(batch: list[Step], writer: Writer) -> Iterator[list[Step]]:

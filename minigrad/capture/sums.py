@@ -51,7 +51,7 @@ def _joined_once(program: Program, sums_too: bool) -> Program:
         groups: dict[Hashable, list[Value]] = {}
         kinds = {}
         for term in terms if len(terms) >= FEW else ():
-            if isinstance(term, Value) and term in made and uses[term] == 1 and term.like.shape == step.output.like.shape:
+            if isinstance(term, Value) and term in made and uses[term] == 1 and _alike(term, step.output):
                 key, kind = _kind(made[term])
                 if kind is not None and (sums_too or kind is not _one_sum):
                     groups.setdefault(key, []).append(term)
@@ -85,10 +85,14 @@ def _terms(step: Step, made: dict[Value, Step], inside: set[Value]) -> Iterator[
     stack = list(reversed(step.inputs))
     while stack:
         x = stack.pop()
-        if isinstance(x, Value) and x in inside and x.like.shape == step.output.like.shape:
+        if isinstance(x, Value) and x in inside and _alike(x, step.output):
             stack += reversed(made[x].inputs)
         else:
             yield x
+
+
+def _alike(a: Value, b: Value) -> bool:
+    return bool(a.like.shape == b.like.shape and a.like.dtype == b.like.dtype)
 
 
 def added(terms: list[Any], writer: Writer, output: Value) -> Iterator[Step]:
@@ -106,14 +110,15 @@ def _kind(step: Step) -> tuple[Hashable, Joined | None]:
     if not all(isinstance(x, Value) and isinstance(x.like, np.ndarray) for x in inputs):
         return None, None
     shapes = tuple(x.like.shape for x in inputs)
+    kinds = shapes, tuple(x.like.dtype for x in inputs)
     if is_product(step):
-        return (name, shapes), _one_product
+        return (name, kinds), _one_product
     if name == "scatter" and len(inputs) == 1 and len(step.params["index"]) == 1 and type(step.params["index"][0]) is int:
-        return (name, shapes, step.params["shape"]), _stacked
+        return (name, kinds, step.params["shape"]), _stacked
     if name == "sum_to" and inputs[0].like.ndim == 2 and step.params["shape"] != shapes[0]:
-        return (name, shapes, step.params["shape"]), _one_sum
+        return (name, kinds, step.params["shape"]), _one_sum
     if name in REARRANGING:
-        return (name, shapes, str(step.params)), _rearranged_last
+        return (name, kinds, str(step.params)), _rearranged_last
     return None, None
 
 
