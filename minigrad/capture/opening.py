@@ -21,18 +21,24 @@ from .rewriting import Writer
 def laid_open(program: Program) -> Program:
     """Exact: a stage written in NumPy becomes the stages that it is written in.  Not a user's: nobody knows
     what it reads besides, and that would be frozen."""
+    if not any(map(_may_open, program.steps)):
+        return program
     writer = Writer(program)
     closed: set[Any] = set()  # ops that are found to be made of nothing else
     steps: list[Step] = []
     for step in program.steps:
-        op = step.op
         parts = None
-        if op.name in BUILT_IN and op not in closed and op.into is None and not step.looks_at and not step.draws and type(step.output.like) is np.ndarray:
+        if step.op not in closed and _may_open(step):
             parts = _parts(step, writer)
             if parts is None:
-                closed.add(op)
+                closed.add(step.op)
         steps += parts or (step,)
     return program.with_steps(steps)
+
+
+def _may_open(step: Step) -> bool:
+    return (type(step.output.like) is np.ndarray and step.op.into is None and step.op.name in BUILT_IN
+            and not step.looks_at and not step.draws)  # fmt: skip
 
 
 def _parts(step: Step, writer: Writer) -> list[Step] | None:

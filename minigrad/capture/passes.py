@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .memory import Homes, is_joining, parts_of
+from .memory import JOINING, Homes, is_joining, parts_of
 from .opening import laid_open
 from .products import products_cut, products_merged, products_narrowed, transposes_packed
 from .program import Operand, Program, Step, Value
@@ -80,6 +80,8 @@ def alive(program: Program) -> Program:
 def joined_early(program: Program) -> Program:
     """Exact: a slice that is joined with others is copied there when it is taken; what it was taken from
     lives no longer than it must."""
+    if not any(step.op.name in JOINING for step in program.steps):
+        return program
     homes, writer = Homes(program, exact=True), Writer(program)
     copies: dict[Value, Step] = {}
     joined: dict[Value, Step] = {}

@@ -28,12 +28,6 @@ class Value:
     like: Any = field(repr=False)
     name: str | None = None
 
-    def __hash__(self) -> int:
-        return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Value) and self.number == other.number)
-
     def __str__(self) -> str:
         return f"%{self.number}"
 
@@ -50,6 +44,8 @@ class Step:
     ----------
     looks_at : tuple of int
         The inputs whose memory the output shares: a slice, a transpose.
+    laid : ndarray or None
+        An array laid out like the output, where a pass has given it another layout than it had.
     """
 
     op: Op
@@ -57,6 +53,7 @@ class Step:
     params: dict[str, Any]
     output: Value
     looks_at: tuple[int, ...] = ()
+    laid: Any = None
 
     @property
     def reads(self) -> Iterator[Value]:
@@ -141,6 +138,8 @@ class Program:
         for v in (*self.sources, *(v for s in self.steps for v in (s.output, *s.reads)), *self.results):
             if v not in self.constants:
                 object.__setattr__(v, "like", _ghost(v.like))
+        for step in self.steps:
+            step.laid = None
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         return replace(self, steps=tuple(steps))

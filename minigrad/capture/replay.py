@@ -111,7 +111,7 @@ class Replay:
         """The output, if it is a view of a fixed array."""
         if step.op.name == "pick" and step.inputs[0] in self.fixed:
             return self.fixed[step.inputs[0]][step.params["i"]]
-        like = step.output.like
+        like = step.output.like if step.laid is None else step.laid
         # a linear op moves numbers, whatever they are; another may hand on its input for some only
         if not step.looks_at or step.op.linear != "jointly" or not all(x in self.fixed for x in step.reads):
             return None

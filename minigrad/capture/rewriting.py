@@ -54,9 +54,9 @@ class Writer:
         return Value(self.next - 1, like)
 
     def step(self, name: str, inputs: Iterable[Operand], like: Any = None, output: Value | None = None, *,
-             looks_at: tuple[int, ...] = (), **params: Any) -> Step:  # fmt: skip
+             looks_at: tuple[int, ...] = (), laid: Any = None, **params: Any) -> Step:  # fmt: skip
         """A step whose output is a new value like `like`, or is `output`."""
-        step = Step(OPS[name], tuple(inputs), params, output or self.value(like), looks_at)
+        step = Step(OPS[name], tuple(inputs), params, output or self.value(like), looks_at, laid)
         self.made[step.output] = step
         return step
 

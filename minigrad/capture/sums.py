@@ -162,7 +162,7 @@ def slices(whole: Value, parts: list[Any], axis: int, writer: Writer) -> Iterato
     for part in parts:
         stop = start + part.like.shape[axis]
         index = (*(slice(None),) * axis, slice(start, stop))
-        yield writer.step("getitem", (whole,), output=replace(part, like=whole.like[index]), looks_at=(0,), index=index)
+        yield writer.step("getitem", (whole,), output=part, looks_at=(0,), laid=whole.like[index], index=index)
         start = stop
 
 
