@@ -7,7 +7,7 @@ import minigrad as mg
 from minigrad import capture
 from minigrad.capture import stages
 from minigrad.capture.passes import EXACT, FAST, run_passes
-from minigrad.capture.program import Step
+from minigrad.capture.program import Step, Value
 from minigrad.capture.recorder import record
 from minigrad.capture.replay import Replay
 from minigrad.capture.rewriting import Writer, in_order
@@ -307,3 +307,9 @@ def test_a_jacobian_inside_is_replayed(rng, transform):
     for _ in range(3):
         x = rng.normal(size=3)
         np.testing.assert_allclose(captured(x).data, f(mg.tensor(x)).data, rtol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 0)])
+def test_a_stage_of_nothing_or_of_one_number_has_no_rows(shape):
+    x, y = (Value(k, np.ones(shape)) for k in range(2))
+    assert not stages._rows_alike(Step(OPS["exp"], (x,), {}, y))

@@ -90,9 +90,11 @@ def _bits(x: Any) -> Hashable:
 def _rows_alike(step: Step) -> bool:
     """Whether rows of the output come from the same rows of every input."""
     like = step.output.like
+    if not (like.ndim > 0 and like.flags.c_contiguous and 0 < like.size <= IN_CACHE // 2):
+        return False
     rows = [isinstance(x.like, np.ndarray) and x.like.ndim == like.ndim and len(x.like) == len(like)
             if isinstance(x, Value) else None if np.ndim(x) == 0 else False for x in step.inputs]  # fmt: skip
-    return like.ndim > 0 and like.flags.c_contiguous and 0 < like.size <= IN_CACHE // 2 and True in rows and False not in rows
+    return True in rows and False not in rows
 
 
 def _chunks(batch: list[Step], writer: Writer) -> Iterator[list[Step]]:
