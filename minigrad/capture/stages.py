@@ -22,8 +22,9 @@ DEPTH = 3
 
 
 def stages_merged(program: Program) -> Program:
-    """Exact but for layout: elementwise stages that do not need each other, the same at each gate or
-    time step, become one stage where their inputs lie above each other or can be written so."""
+    """Reassociating, in so far as what follows meets another layout: elementwise stages that do not need each
+    other, the same at each gate or time step, become one where their inputs lie above each other or can
+    be written so."""
     writer = Writer(program)
     roles = _roles(program)
     groups: dict[Hashable, list[Step]] = {}
