@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
 from .errors import ModeError, lesson
-from .graph import Node
+from .graph import Node, next_serial
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +20,8 @@ class Record:
 
     Attributes
     ----------
+    given : set of Node
+        Its arguments, and the gradients that it read.
     arrays : dict of weakref -> Node
         Leaves that were given another array, and their nodes before.
     computed : dict of Node -> Node
@@ -30,11 +32,16 @@ class Record:
         Attributes that were read, and are to be the same at a replay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Iterable[Node] = ()) -> None:
+        self.given, self.start = set(given), next_serial()
         self.arrays: dict[ref[Any], Node] = {}
         self.computed: dict[Node, Node] = {}
         self.grads: dict[ref[Any], tuple[Any, bool]] = {}
         self.settings: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+
+    def traces(self, node: Node) -> bool:
+        """Whether a replay may have another value here."""
+        return node in self.given or (node.handle is not None if node.op is None else node.serial > self.start)
 
     def setting(self, owner: Any, name: str, value: Any) -> None:
         """An attribute was read."""

@@ -179,7 +179,7 @@ class Optimizer:
     def _memory(self, name: str, k: int) -> Buffer:
         """Array `name` of parameter `k`, zeros at first."""
         if name not in self.memory:
-            self.memory[name] = [Buffer(np.zeros_like(p.data)) for p in self.params]
+            self.memory[name] = [Buffer(np.zeros_like(p._array())) for p in self.params]
         return self.memory[name][k]
 
     def _recall(self, name: str, k: int) -> Any:

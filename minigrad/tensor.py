@@ -194,8 +194,20 @@ class Tensor(Methods):
     def data(self) -> np.ndarray[Any, Any]:
         """The value, a read-only ndarray.  Assigning replaces a leaf's array (copied, same
         shape and dtype); graphs made before keep the old one."""
+        self._leaves_the_graph(".data")
+        return self._array()
+
+    def _array(self) -> np.ndarray[Any, Any]:
         value = self._node.value
         return value if type(value) is np.ndarray else wrap_scalar(value)
+
+    def _leaves_the_graph(self, where: str) -> None:
+        """Refuse to let a value out of a captured function, where it would stay what it is now."""
+        record = get_mode().record
+        if record is not None and record.traces(self._node):
+            raise ModeError(lesson(
+                where, "the value of a tensor inside a captured function", "a replay would not look again",
+                "compute on with the tensor (an update is p.detach() - lr * p.grad), or return it and look outside"))  # fmt: skip
 
     @data.setter
     def data(self, new: Any) -> None:
@@ -243,6 +255,7 @@ class Tensor(Methods):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A writable copy of the value, outside the graph."""
+        self._leaves_the_graph("numpy()")
         return np.array(self._node.value)
 
     def item(self) -> Any:
@@ -264,6 +277,8 @@ class Tensor(Methods):
         record = get_mode().record
         if record is not None:
             record.grads.setdefault(ref(self), (self._grad, True))
+            if self._grad is not None:
+                record.given.add(self._grad._node)
         return self._grad
 
     @grad.setter
@@ -337,7 +352,7 @@ class Tensor(Methods):
 
     # how Python and NumPy see it
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", threshold=20, prefix="tensor(")
+        body = np.array2string(self._array(), separator=", ", threshold=20, prefix="tensor(")
         node = self._node
         extra = f", name={node.name!r}" if node.name else ""
         if node.requires_grad:
@@ -374,7 +389,8 @@ class Tensor(Methods):
                 "np.asarray", "this tensor requires a gradient, which an array cannot carry", "",
                 "write t.numpy() for a copy outside the graph, t.detach() for a constant, "
                 "np.where or a scatter op to write it into an array"))  # fmt: skip
-        return np.array(self.data, dtype=dtype, copy=copy)
+        self._leaves_the_graph("np.asarray")
+        return np.array(self._array(), dtype=dtype, copy=copy)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The module whose functions take this tensor: minigrad."""
@@ -395,7 +411,7 @@ class Tensor(Methods):
                                     copy=copy is None or copy)  # fmt: skip
 
     def __dlpack_device__(self) -> tuple[Any, int]:
-        return self.data.__dlpack_device__()
+        return self._array().__dlpack_device__()
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise DtypeError(lesson("t[...] = value", "tensors are immutable", "",
@@ -433,6 +449,7 @@ class Tensor(Methods):
             raise ModeError(lesson(
                 where, "a branch on a traced value", "a tape records one path only",
                 "use mg.where, or take the branch outside the captured function"))  # fmt: skip
+        self._leaves_the_graph(where)
         if self.size != 1:
             raise ShapeError(lesson(where, f"a tensor of shape {self.shape} is not one number",
                                     "", "reduce it first, for instance with .sum() or .all()"))  # fmt: skip
@@ -458,7 +475,7 @@ class Tensor(Methods):
 
 def _copied(a: Any, where: str) -> np.ndarray[Any, Any]:
     """The caller's array, list, number or Tensor as an array that nobody else has."""
-    a = a.data if isinstance(a, Tensor) else a
+    a = a._array() if isinstance(a, Tensor) else a
     array = own(a, where)
     return wrap_scalar(array.copy() if array is a else array)
 
@@ -486,7 +503,7 @@ def give(leaf: Tensor, array: Any) -> None:
         leaf._node = leaf_like(leaf, array)
         return
     record.arrays.setdefault(ref(leaf), node)
-    leaf._node = leaf_like(leaf, array.data)
+    leaf._node = leaf_like(leaf, array._array())
     record.computed[leaf._node] = array._node
 
 
@@ -667,7 +684,7 @@ def _seed(y: Tensor, seed: Any) -> Any:
     if seed.dtype != y.dtype:
         raise DtypeError(lesson("backward", f"the seed is {seed.dtype}", f"the output is {y.dtype}",
                                 "write y.backward(seed.astype(y.dtype))"))  # fmt: skip
-    values = seed.data if isinstance(seed, Tensor) else seed
+    values = seed._array() if isinstance(seed, Tensor) else seed
     if np.isnan(values).any():
         raise ArgumentError(lesson("backward", "the seed contains NaN", "finite numbers"))
     return seed

@@ -210,10 +210,38 @@ def test_what_a_replay_would_not_do_again_is_refused(rng):
         for p in cell.parameters():
             p.data = p.data - 0.1 * p.grad.data
 
-    with pytest.raises(mg.errors.ModeError, match="computed outside the graph, inside a captured function; a replay would not"):
+    with pytest.raises(mg.errors.ModeError, match=r"^\.data: the value of a tensor inside a captured function; a replay would not look again; .*p.detach\(\) - lr"):
         capture(step)(np.ones((2, 1)))
     same_bits(list(cell.state.values()), list(before.values()))
     assert all(p.grad is None for p in cell.parameters())
+
+
+@pytest.mark.parametrize(("where", "look"), [
+    (".data", lambda t: t.data), ("numpy()", lambda t: t.numpy()), ("item()", lambda t: t.item()),
+    ("np.asarray", np.asarray), (".data", lambda t: mg.percentile(np.arange(3.0), t))])  # fmt: skip
+def test_a_value_that_would_be_frozen_does_not_come_out(where, look):
+    w, state = mg.tensor(2.0, requires_grad=True), mg.nn.Buffer(np.array(4.0))
+    w.grad = mg.tensor(3.0)
+    before = (w * 2).detach()
+    for traced in (lambda x: x, lambda x: x * before, lambda x: w.detach(), lambda x: w.grad, lambda x: state):
+        with pytest.raises(mg.errors.ModeError, match=rf"^{re.escape(where)}: the value of a tensor inside a captured function"):
+            capture(lambda x, traced=traced: look(traced(x)) * x)(np.array(1.0))
+
+    def known(x):  # and what does not change may
+        assert (x.shape, x.dtype, x.ndim, len(repr(x)) > 0) == ((), np.float64, 0, True)
+        return look(mg.tensor(5.0)) * look(before) * x
+
+    assert capture(known)(np.array(1.5)).item() == known(mg.tensor(1.5)).item()
+
+
+def test_numbers_that_choose_are_checked_at_each_replay():
+    chosen = capture(lambda a, x, y: mg.choose(a, [x, y]))
+    one, two = np.zeros(3), np.ones(3)
+    assert chosen(np.array([0, 1, 1]), one, two).data.tolist() == [0, 1, 1]
+    assert chosen(np.array([1, 0, 1]), one, two).data.tolist() == [1, 0, 1]
+    for wrong in (-1, 2):
+        with pytest.raises(mg.errors.IndexingError, match=f"choose: choice {wrong} of 2; 0 to 1"):
+            chosen(np.array([1, wrong, 0]), one, two)
 
 
 def test_the_program_can_be_read():

@@ -177,6 +177,13 @@ def test_a_sum_over_stretched_axes_that_is_missing(user_op):
     assert check_op(right).ok
 
 
+def test_an_elementwise_op_that_looks_at_the_shape_is_told(user_op):
+    """Capture makes one call of several such stages."""
+    op = user_op("share_", lambda x, /: x / x.size, lambda g, y, x: g / x.size, elementwise=True, linear="jointly")
+    with pytest.raises(GradientError, match="elementwise=True, but of every other element alone it makes"):
+        check_op(op)
+
+
 def test_a_rule_that_no_point_tries_is_told(user_op):
     op = user_op("chosen_", lambda x, w, /: x * w, lambda g, y, x, w: g * w, lambda g, y, x, w: g * x)
     only_integers = [((np.ones(3), np.arange(3)), {})]

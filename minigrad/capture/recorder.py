@@ -37,7 +37,7 @@ def record(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
         From the leaves of a result to the result.
     """
     nodes = [leaf._node for leaf in leaves]
-    seen, drawn = Record(), {}
+    seen, drawn = Record(nodes), {}
     try:
         with recording(seen) as tape, drawing() as drawn:
             result = f(*args, **kwargs)

@@ -167,7 +167,7 @@ class _Classes:
                  ignore_index: int | None) -> None:  # fmt: skip
         self.valid = None if ignore_index is None else not_equal(targets, ignore_index)
         self.targets = targets if self.valid is None else where(self.valid, targets, 0)
-        _checked(name, (scores.data, self.targets.data), {"axis": axis, "reduction": reduction})
+        _checked(name, (scores._array(), self.targets._array()), {"axis": axis, "reduction": reduction})
         self.weight = None if weight is None else as_tensor(weight)
         if self.weight is not None and self.weight.shape != (scores.shape[axis],):
             raise ShapeError(lesson(name, f"weight of shape {self.weight.shape}",

@@ -181,7 +181,7 @@ def percentile(x: Any, /, q: float | Sequence[float], *, axis: Axis = None, keep
 
 
 def _fractions(q: Any, whole: int) -> Positions:
-    parts = np.asarray(q.detach().data if isinstance(q, Tensor) else q, np.float64) / whole
+    parts = np.asarray(q.data if isinstance(q, Tensor) else q, np.float64) / whole
     if parts.ndim > 1:
         raise ShapeError(lesson("quantile", f"q of shape {parts.shape}", "a number or one axis of them"))
     return tuple(parts.tolist()) if parts.ndim else float(parts)

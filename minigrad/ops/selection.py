@@ -222,6 +222,22 @@ def index_update(x: Any, index: Any, values: Any, /) -> Any:
 # --- by a condition ------------------------------------------------------------------------
 
 
+def _choices(a: Any, /, *, n: int, mode: str) -> Any:
+    if mode == "wrap":
+        return np.remainder(a, n)
+    if mode == "clip":
+        return np.clip(a, 0, n - 1)
+    wrong = a[(a < 0) | (a >= n)]
+    if wrong.size:
+        raise IndexingError(lesson("choose", f"choice {wrong[0]} of {n}", f"0 to {n - 1}", "or mode='clip' or 'wrap'"))
+    return a
+
+
+_numbers: Op = declare("choices", _choices, caption="the numbers of choices, none beyond them",
+    samples=lambda rng: iter([((np.array([[0, 2], [1, 1]]),), {"n": 3, "mode": "raise"}),
+                              ((np.array([-4, 7, 1]),), {"n": 3, "mode": "wrap"})]))  # fmt: skip
+
+
 @public("choose", numpy={np.choose: {}})
 def choose(a: Any, choices: Sequence[Any], /, *, mode: Literal["raise", "clip", "wrap"] = "raise") -> Any:
     """Of several arrays the elements that `a` numbers: ``choices[a[k]][k]``, all broadcast.
@@ -240,12 +256,7 @@ def choose(a: Any, choices: Sequence[Any], /, *, mode: Literal["raise", "clip", 
     if a.dtype.kind not in "iu" or not n:
         raise DtypeError(lesson("choose", f"{n} arrays by numbers of dtype {a.dtype}", "integers, and at least one array",
                                 "write mg.where(mask, x1, x2) for a choice of two"))  # fmt: skip
-    a = np.remainder(a, n) if mode == "wrap" else np.minimum(np.maximum(a, 0), n - 1) if mode == "clip" else a
-    values = a.data if isinstance(a, Tensor) else a
-    if np.any((values < 0) | (values >= n)):
-        bad = values[(values < 0) | (values >= n)].flat[0]
-        raise IndexingError(lesson("choose", f"choice {bad} of {n}", f"0 to {n - 1}", "or mode='clip' or 'wrap'"))
-    number, *same = broadcast_arrays(a, *parts)
+    number, *same = broadcast_arrays(apply(_numbers, (a,), {"n": n, "mode": mode}), *parts)
     return take_along_axis(stack(same), number[None], axis=0)[0]
 
 
