@@ -197,18 +197,6 @@ class Tensor(Methods):
         self._leaves_the_graph(".data")
         return self._array()
 
-    def _array(self) -> np.ndarray[Any, Any]:
-        value = self._node.value
-        return value if type(value) is np.ndarray else wrap_scalar(value)
-
-    def _leaves_the_graph(self, where: str) -> None:
-        """Refuse to let a value out of a captured function, where it would stay what it is now."""
-        record = get_mode().record
-        if record is not None and record.traces(self._node):
-            raise ModeError(lesson(
-                where, "the value of a tensor inside a captured function", "a replay would not look again",
-                "compute on with the tensor (an update is p.detach() - lr * p.grad), or return it and look outside"))  # fmt: skip
-
     @data.setter
     def data(self, new: Any) -> None:
         node = self._node
@@ -225,6 +213,18 @@ class Tensor(Methods):
                 f"the leaf has shape {self.shape} {self.dtype}",
                 "convert it first: p.data = new.astype(p.dtype)"))  # fmt: skip
         give(self, new)
+
+    def _array(self) -> np.ndarray[Any, Any]:
+        value = self._node.value
+        return value if type(value) is np.ndarray else wrap_scalar(value)
+
+    def _leaves_the_graph(self, where: str) -> None:
+        """Refuse to let a value out of a captured function, where it would stay what it is now."""
+        record = get_mode().record
+        if record is not None and record.traces(self._node):
+            raise ModeError(lesson(
+                where, "the value of a tensor inside a captured function", "a replay would not look again",
+                "compute on with the tensor (an update is p.detach() - lr * p.grad), or return it and look outside"))  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, ...]:
