@@ -8,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import capture
+from minigrad.capture.memory import aligned
 from minigrad.capture.passes import EXACT, alive, folded, forwarded, shared
 from minigrad.capture.recorder import record
 from minigrad.capture.replay import Replay
@@ -375,3 +376,11 @@ def test_zeros_of_either_sign_and_arrays_that_are_handed_out():
         assert angle.item() == np.arctan2(s, -1.0)
         zeros[:] = 7
     assert captured(np.array([-1.0]), 0.0)[1].tolist() == [0, 0]
+
+
+def test_buffers_begin_with_a_line_of_the_cache_in_the_layout_they_stand_for():
+    for like in (np.zeros(3), np.zeros((5, 4), np.float32), np.zeros((5, 4)).T, np.zeros((0, 2)), np.zeros(())):
+        buffer = aligned(like)
+        assert (buffer.shape, buffer.dtype, buffer.strides) == (like.shape, like.dtype, np.empty_like(like).strides)
+        assert buffer.ctypes.data % 64 == 0
+        assert buffer.flags.writeable
