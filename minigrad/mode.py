@@ -21,7 +21,7 @@ class Record:
     Attributes
     ----------
     given : set of Node
-        Its arguments, and the gradients that it read.
+        Its arguments.
     arrays : dict of weakref -> Node
         Leaves that were given another array, and their nodes before.
     computed : dict of Node -> Node
@@ -41,7 +41,10 @@ class Record:
 
     def traces(self, node: Node) -> bool:
         """Whether a replay may have another value here."""
-        return node in self.given or (node.handle is not None if node.op is None else node.serial > self.start)
+        if node.op is not None:
+            return node.serial > self.start
+        return (node.handle is not None or node in self.given
+                or any(grad is not None and grad._node is node for grad, _ in self.grads.values()))  # fmt: skip
 
     def setting(self, owner: Any, name: str, value: Any) -> None:
         """An attribute was read."""

@@ -194,7 +194,7 @@ class Tensor(Methods):
     def data(self) -> np.ndarray[Any, Any]:
         """The value, a read-only ndarray.  Assigning replaces a leaf's array (copied, same
         shape and dtype); graphs made before keep the old one."""
-        self._leaves_the_graph(".data")
+        self._check_leaving(".data")
         return self._array()
 
     @data.setter
@@ -218,7 +218,7 @@ class Tensor(Methods):
         value = self._node.value
         return value if type(value) is np.ndarray else wrap_scalar(value)
 
-    def _leaves_the_graph(self, where: str) -> None:
+    def _check_leaving(self, where: str) -> None:
         """Refuse to let a value out of a captured function, where it would stay what it is now."""
         record = get_mode().record
         if record is not None and record.traces(self._node):
@@ -255,7 +255,7 @@ class Tensor(Methods):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A writable copy of the value, outside the graph."""
-        self._leaves_the_graph("numpy()")
+        self._check_leaving("numpy()")
         return np.array(self._node.value)
 
     def item(self) -> Any:
@@ -277,8 +277,6 @@ class Tensor(Methods):
         record = get_mode().record
         if record is not None:
             record.grads.setdefault(ref(self), (self._grad, True))
-            if self._grad is not None:
-                record.given.add(self._grad._node)
         return self._grad
 
     @grad.setter
@@ -389,7 +387,7 @@ class Tensor(Methods):
                 "np.asarray", "this tensor requires a gradient, which an array cannot carry", "",
                 "write t.numpy() for a copy outside the graph, t.detach() for a constant, "
                 "np.where or a scatter op to write it into an array"))  # fmt: skip
-        self._leaves_the_graph("np.asarray")
+        self._check_leaving("np.asarray")
         return np.array(self._array(), dtype=dtype, copy=copy)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
@@ -449,7 +447,7 @@ class Tensor(Methods):
             raise ModeError(lesson(
                 where, "a branch on a traced value", "a tape records one path only",
                 "use mg.where, or take the branch outside the captured function"))  # fmt: skip
-        self._leaves_the_graph(where)
+        self._check_leaving(where)
         if self.size != 1:
             raise ShapeError(lesson(where, f"a tensor of shape {self.shape} is not one number",
                                     "", "reduce it first, for instance with .sum() or .all()"))  # fmt: skip

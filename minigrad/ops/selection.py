@@ -222,7 +222,7 @@ def index_update(x: Any, index: Any, values: Any, /) -> Any:
 # --- by a condition ------------------------------------------------------------------------
 
 
-def _choices(a: Any, /, *, n: int, mode: str) -> Any:
+def _numbers(a: Any, /, *, n: int, mode: str) -> Any:
     if mode == "wrap":
         return np.remainder(a, n)
     if mode == "clip":
@@ -233,7 +233,7 @@ def _choices(a: Any, /, *, n: int, mode: str) -> Any:
     return a
 
 
-_numbers: Op = declare("choices", _choices, caption="the numbers of choices, none beyond them",
+_numbers_op: Op = declare("choice_numbers", _numbers, caption="the numbers of choices, none beyond them",
     samples=lambda rng: iter([((np.array([[0, 2], [1, 1]]),), {"n": 3, "mode": "raise"}),
                               ((np.array([-4, 7, 1]),), {"n": 3, "mode": "wrap"})]))  # fmt: skip
 
@@ -256,7 +256,7 @@ def choose(a: Any, choices: Sequence[Any], /, *, mode: Literal["raise", "clip", 
     if a.dtype.kind not in "iu" or not n:
         raise DtypeError(lesson("choose", f"{n} arrays by numbers of dtype {a.dtype}", "integers, and at least one array",
                                 "write mg.where(mask, x1, x2) for a choice of two"))  # fmt: skip
-    number, *same = broadcast_arrays(apply(_numbers, (a,), {"n": n, "mode": mode}), *parts)
+    number, *same = broadcast_arrays(apply(_numbers_op, (a,), {"n": n, "mode": mode}), *parts)
     return take_along_axis(stack(same), number[None], axis=0)[0]
 
 
